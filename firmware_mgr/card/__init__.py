@@ -1,0 +1,1 @@
+"""The agent: boot, install, activate, supervise."""

@@ -1,0 +1,1 @@
+"""Byte channels to cards: sessions, logs, expect."""

@@ -1,0 +1,1 @@
+"""Builds boot images from bootimages/ and board-configs/."""

@@ -1,0 +1,1 @@
+"""The virtual chassis: QEMU cards, their backplane network, power and consoles."""

@@ -1,0 +1,1 @@
+"""Catalogue, plans, operations, and the API."""

@@ -1,0 +1,1 @@
+"""Identifiers, versions, software sets, states and errors. Pure; standard library only."""

@@ -1,0 +1,1 @@
+"""The binary package format: read, check, compare. Runs on cards."""

@@ -1,0 +1,1 @@
+"""Builds, imports and signs packages, on the master side."""

@@ -1,0 +1,1 @@
+"""Real hardware: serial ports, hotplug, power, slot mapping."""
