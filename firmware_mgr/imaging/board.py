@@ -1,0 +1,230 @@
+"""A board: what kind of hardware a card is, read from `board-configs/<board>.toml`.
+
+Knows the keys of that file, their meaning and their limits. Refuses to know how an image is built,
+how QEMU is started and what a slot is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import CpuArch, check_name
+
+#: The folder of board files that comes with the source tree.
+SHIPPED_BOARDS = Path(__file__).resolve().parents[2] / "board-configs"
+
+_SIZE = re.compile(r"(?P<number>[1-9][0-9]{0,8}) ?(?P<unit>KiB|MiB|GiB)")
+_UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+#: Partitions begin on whole mebibytes, and so every area's size is a multiple of it.
+ALIGNMENT = 1 << 20
+
+
+def parse_size(text: object) -> int:
+    """`48MiB` as bytes. Raises ValueError, which pydantic turns into a complaint about the key."""
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError('expected a size such as "48MiB" (KiB, MiB or GiB)')
+    return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def _area_size(size: int) -> int:
+    if size % ALIGNMENT:
+        raise ValueError("expected a multiple of 1MiB")
+    return size
+
+
+def _size_or_rest(text: object) -> int | None:
+    return None if text == "rest" else _area_size(parse_size(text))
+
+
+def _board_name(text: str) -> str:
+    try:
+        return check_name(text, "board")
+    except UsageError as e:
+        raise ValueError(f"expected {e.expected}") from e
+
+
+Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(_area_size)]
+StoreSize = Annotated[int | None, BeforeValidator(_size_or_rest)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,+=:/-]*$")]
+DevicePath = Annotated[str, Field(pattern=r"^/dev/[A-Za-z0-9/_.-]+$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class About(_Section):
+    """Which board this is."""
+
+    name: Annotated[str, AfterValidator(_board_name)]
+    description: str
+    cpu: Annotated[CpuArch, Field(strict=False)]
+
+
+class Firmware(_Section):
+    """What the card runs at power-on, before anything of ours."""
+
+    loader: Literal["u-boot"]
+    file: str
+    debian_package: Word | None = None
+
+
+class Console(_Section):
+    """The serial console: the kernel's name for it, and its speed in bits per second."""
+
+    device: Word
+    baud: Annotated[int, Field(ge=300, le=4_000_000)]
+
+
+class Flash(_Section):
+    """The card's flash and its areas, in bytes. `store` None means: all that the others leave."""
+
+    device: DevicePath
+    size: Size
+    control: Size
+    boot: Size
+    store: StoreSize
+    state: Size
+
+
+class Kernel(_Section):
+    """The kernel: Debian package, command line besides the console, modules in order of loading."""
+
+    package: Word
+    arguments: tuple[Word, ...] = Field(strict=False)
+    modules: tuple[Word, ...] = Field(strict=False)
+
+
+class Netboot(_Section):
+    """How this board shows itself in DHCP, and the file its loader asks for.
+
+    `client_architectures` are values of option 93 (RFC 4578 §2.1, IANA's registry of processor
+    architectures), `vendor_classes` the beginnings of option 60.
+    """
+
+    client_architectures: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = Field(strict=False)
+    vendor_classes: tuple[str, ...] = Field(strict=False)
+    boot_file: Word
+
+
+class Qemu(_Section):
+    """The virtual machine that stands in for this board. Memory in MiB."""
+
+    binary: Word
+    machine: Word
+    cpu: Word
+    memory_mib: Annotated[int, Field(ge=128, le=65536)]
+    smp: Annotated[int, Field(ge=1, le=64)]
+
+
+class SlotRegister(_Section):
+    """Where the card reads its slot: a file whose text is the slot, and how QEMU provides it."""
+
+    path: Annotated[str, Field(pattern=r"^/")]
+    fw_cfg: Word | None = None
+
+
+class Lever(_Section):
+    """What forces this board to netboot whatever its flash holds."""
+
+    kind: Literal["u-boot-env"]
+    description: str
+
+
+class Control(_Section):
+    """First contents of the control area: how often a new image may be tried."""
+
+    tries: Annotated[int, Field(ge=1, le=9)]
+
+
+class Board(_Section):
+    """A whole board file."""
+
+    board: About
+    firmware: Firmware
+    console: Console
+    flash: Flash
+    kernel: Kernel
+    netboot: Netboot
+    qemu: Qemu
+    slot: SlotRegister
+    lever: Lever
+    control: Control
+
+    @property
+    def name(self) -> str:
+        return self.board.name
+
+    @property
+    def cpu(self) -> CpuArch:
+        return self.board.cpu
+
+
+def load_board(name_or_path: str | Path, folder: Path = SHIPPED_BOARDS) -> Board:
+    """The board of that name in `folder`, or of the file at that path (one that ends in `.toml`).
+
+    Raises UsageError that lists everything wrong with the file, each with key, expected and found.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = folder / f"{name_or_path}.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        known = ", ".join(sorted(item.stem for item in folder.glob("*.toml"))) or "none"
+        raise UsageError(
+            "no such board", where=str(path), expected=f"one of: {known}", found=path.stem
+        ) from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError("not a TOML file", where=str(path), found=str(e)) from e
+    board = _check(document, path)
+    if board.name != path.stem:
+        raise UsageError(
+            "board.name is not the file's name", where=str(path), expected=path.stem, found=board.name
+        )
+    _check_areas(board, path)
+    return board
+
+
+def _check(document: dict[str, Any], path: Path) -> Board:
+    try:
+        return Board.model_validate(document)
+    except ValidationError as e:
+        raise faults_as_usage_error(e, path) from e
+
+
+def faults_as_usage_error(error: ValidationError, path: Path) -> UsageError:
+    """Everything pydantic found in `path`, one clause for each key."""
+    clauses = []
+    for fault in error.errors(include_url=False, include_context=False):
+        key = ".".join(str(part) for part in fault["loc"])
+        match fault["type"]:
+            case "missing":
+                clauses.append(f"{key}: expected a value, found none")
+            case "extra_forbidden":
+                clauses.append(f"{key}: expected no such key, found {fault['input']!r}")
+            case _:
+                wanted = fault["msg"].removeprefix("Value error, ").removeprefix("expected ")
+                clauses.append(f"{key}: expected: {wanted}, found {fault['input']!r}")
+    count = "a wrong key" if len(clauses) == 1 else f"{len(clauses)} wrong keys"
+    return UsageError(f"{count}: {'; '.join(clauses)}", where=str(path))
+
+
+def _check_areas(board: Board, path: Path) -> None:
+    """The areas, with the partition tables at both ends, must fit the flash."""
+    flash = board.flash
+    areas = flash.control + 2 * flash.boot + (flash.store or ALIGNMENT) + flash.state
+    if areas + 2 * ALIGNMENT > flash.size:
+        raise UsageError(
+            "flash.control, boot (twice), store and state do not fit flash.size",
+            where=str(path),
+            expected=f"at most {(flash.size - 2 * ALIGNMENT) // ALIGNMENT} MiB together",
+            found=f"{areas // ALIGNMENT} MiB",
+        )
