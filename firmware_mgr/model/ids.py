@@ -49,7 +49,9 @@ class SlotId:
         """Read `3` or `2/3`. Raises UsageError."""
         match = _SLOT.fullmatch(text)
         if match is None:
-            raise UsageError("not a slot", expected="a number such as 3, or shelf/slot such as 2/3", found=text)
+            raise UsageError(
+                "not a slot", expected="a number such as 3, or shelf/slot such as 2/3", found=text
+            )
         return cls(int(match["number"]), int(match["shelf"] or 1))
 
     def __str__(self) -> str:
@@ -64,7 +66,9 @@ class Digest:
 
     def __post_init__(self) -> None:
         if not _HEX64.fullmatch(self.hex):
-            raise UsageError("not a SHA-256 digest", expected="64 lower-case hex digits", found=repr(self.hex))
+            raise UsageError(
+                "not a SHA-256 digest", expected="64 lower-case hex digits", found=repr(self.hex)
+            )
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> Self:
@@ -117,7 +121,9 @@ def check_name(text: str, kind: str) -> str:
 
 
 def check_version(text: str) -> str:
-    """Return `text` if it is a legal version; raise UsageError otherwise. Versions are not ordered by text."""
+    """Return `text` if it is a legal version; raise UsageError otherwise."""
     if not _VERSION.fullmatch(text):
-        raise UsageError("not a version", expected="letters, digits, . + ~ : - (64 at most)", found=repr(text))
+        raise UsageError(
+            "not a version", expected="letters, digits, . + ~ : - (64 at most)", found=repr(text)
+        )
     return text

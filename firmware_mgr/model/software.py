@@ -32,7 +32,12 @@ class BootImageRef:
             raise UsageError("boot image is empty", expected="a length over 0", found=self.length)
 
     def document(self) -> dict[str, Any]:
-        return {"board": self.board, "version": self.version, "digest": self.digest.hex, "length": self.length}
+        return {
+            "board": self.board,
+            "version": self.version,
+            "digest": self.digest.hex,
+            "length": self.length,
+        }
 
     @classmethod
     def from_document(cls, doc: Mapping[str, Any]) -> Self:

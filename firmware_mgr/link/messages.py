@@ -1,0 +1,272 @@
+"""The messages of the link, version 1 (SPEC-link §3). Card and master speak nothing else.
+
+Knows shapes, not behaviour: who may say what when is in `session`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+from firmware_mgr.link.wire import from_plain, to_plain
+from firmware_mgr.model.errors import PeerError
+from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.model.software import SoftwareSet
+
+PROTOCOL_VERSION = 1
+#: A master talks to agents one version older, since flash holds old agents (design, choice 4).
+OLDEST_PROTOCOL = 1
+
+LINK_PORT = 7400
+ENROL_PORT = 7401
+BULK_PORT = 7402
+#: The name in the master's certificate; cards check it whatever the master's address is.
+MASTER_NAME = "fwmgr-master"
+ALPN = "fwmgr-link/1"
+
+
+class BootSource(Enum):
+    """Where the running boot image came from."""
+
+    NETBOOT = "netboot"
+    A = "a"
+    B = "b"
+
+
+class AreaState(Enum):
+    """What a card found when it read back one area of its flash."""
+
+    EMPTY = "empty"
+    GOOD = "good"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class BootPartitionReport:
+    """One boot partition: `image` is what was recorded as burned there; `bad_pieces` counts 1 MiB pieces."""
+
+    state: AreaState
+    image: Digest | None = None
+    version: str = ""
+    bad_pieces: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlReport:
+    """The boot-control record as the card found it when it came up; None letters mean none."""
+
+    copy_a: AreaState
+    copy_b: AreaState
+    boot: str = "n"
+    trial: str = "n"
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PackageReport:
+    """A stored package and how many of its modules for this card are whole or not."""
+
+    name: str
+    version: str
+    digest: Digest
+    modules: int
+    bad_modules: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlashReport:
+    """All that the card knows of its flash. `table` is the partition table."""
+
+    table: AreaState
+    control: ControlReport
+    boot_a: BootPartitionReport
+    boot_b: BootPartitionReport
+    store: AreaState
+    packages: tuple[PackageReport, ...] = ()
+    size: int = 0
+    free: int = 0
+
+    @property
+    def pristine(self) -> bool:
+        return self.table is AreaState.EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Card to master, first: who and what I am, what I found in my flash, what I believe I should run."""
+
+    TYPE: ClassVar[str] = "hello"
+    protocol: int
+    agent_version: str
+    slot: SlotId
+    board: str
+    cpu: str
+    boot_source: BootSource
+    boot_version: str
+    flash: FlashReport
+    believes: SoftwareSet | None
+    running: bool
+    boot_seconds: float
+    boot_id: str
+    key_renewed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Card to master: so much of the current step is done; `written` counts bytes that went into flash."""
+
+    TYPE: ClassVar[str] = "progress"
+    step: str
+    done: int
+    total: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Card to master: the set is in flash, read back and right. `reboot_needed`: the boot image changed."""
+
+    TYPE: ClassVar[str] = "stored"
+    set_digest: Digest
+    boot_bytes_written: int
+    package_bytes_written: int
+    boot_partition: str
+    reboot_needed: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    name: str
+    pid: int
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Card to master: the packages' processes are up."""
+
+    TYPE: ClassVar[str] = "running"
+    set_digest: Digest
+    processes: tuple[ProcessReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Card to master: an order could not be carried out; `error` is the document of a FwmgrError."""
+
+    TYPE: ClassVar[str] = "failed"
+    order: str
+    error: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    TYPE: ClassVar[str] = "pong"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Master to card, first: admitted. `time` is Unix seconds, for a card without a clock."""
+
+    TYPE: ClassVar[str] = "welcome"
+    protocol: int
+    time: float
+    hostname: str
+    no_master_seconds: float = 0.0
+    no_master_policy: str = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Master to card: not admitted; the session ends. `retry_seconds` says when asking again makes sense."""
+
+    TYPE: ClassVar[str] = "refused"
+    error: dict[str, str]
+    retry_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BootPieces:
+    """How to check a boot image by pieces: SHA-256 of each `piece_size` bytes, the last piece shorter."""
+
+    piece_size: int
+    pieces: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """Master to card: make flash hold this set; write only what is not there already."""
+
+    TYPE: ClassVar[str] = "burn"
+    wanted: SoftwareSet
+    boot_pieces: BootPieces
+    trial_tries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Master to card: you are validated; run this set, which your flash holds."""
+
+    TYPE: ClassVar[str] = "run"
+    set_digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Master to card: stay as you are and wait for the next order."""
+
+    TYPE: ClassVar[str] = "hold"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Master to card: stop processes, sync, restart."""
+
+    TYPE: ClassVar[str] = "reset"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    TYPE: ClassVar[str] = "ping"
+
+
+FromCard = Hello | Progress | Stored | Running | Failed | Pong
+FromMaster = Welcome | Refused | Burn | Run | Hold | Reset | Ping
+
+FROM_CARD: dict[str, type[Any]] = {
+    kind.TYPE: kind for kind in (Hello, Progress, Stored, Running, Failed, Pong)
+}
+FROM_MASTER: dict[str, type[Any]] = {
+    kind.TYPE: kind for kind in (Welcome, Refused, Burn, Run, Hold, Reset, Ping)
+}
+
+
+def to_document(message: FromCard | FromMaster) -> dict[str, Any]:
+    document: dict[str, Any] = to_plain(message)
+    document["type"] = message.TYPE
+    return document
+
+
+def read_from_card(document: dict[str, Any]) -> FromCard:
+    """Raises PeerError."""
+    message: FromCard = _read(FROM_CARD, document)
+    return message
+
+
+def read_from_master(document: dict[str, Any]) -> FromMaster:
+    """Raises PeerError."""
+    message: FromMaster = _read(FROM_MASTER, document)
+    return message
+
+
+def _read(kinds: dict[str, type[Any]], document: dict[str, Any]) -> Any:
+    name = document.get("type")
+    kind = kinds.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise PeerError("unknown message", expected=", ".join(sorted(kinds)), found=repr(name))
+    return from_plain(kind, document, kind.TYPE)

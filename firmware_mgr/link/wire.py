@@ -1,0 +1,118 @@
+"""Turns message dataclasses into JSON documents and back, strictly, by their type annotations.
+
+Knows the few types that messages use. A missing or ill-typed field is a PeerError that names it; unknown
+fields are passed over, so that a newer peer may say more (SPEC-link §4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from enum import Enum
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+
+T = TypeVar("T")
+
+_DOCUMENTS = (SoftwareSet, BootImageRef, PackageRef)
+_PLAIN = (str, int, float, bool)
+
+
+def to_plain(value: Any) -> Any:
+    """A JSON-ready value."""
+    if value is None or isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, _DOCUMENTS):
+        return value.document()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Digest | SlotId):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    raise TypeError(f"no wire form for {type(value).__name__}")
+
+
+@cache
+def _fields(kind: type[Any]) -> dict[str, tuple[Any, bool]]:
+    hints = get_type_hints(kind)
+    return {
+        f.name: (
+            hints[f.name],
+            f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING,
+        )
+        for f in dataclasses.fields(kind)
+    }
+
+
+def from_plain(kind: type[T], document: Any, where: str) -> T:
+    """Read a dataclass. Raises PeerError naming the field."""
+    value: T = _read(kind, document, where)
+    return value
+
+
+def _read(kind: Any, raw: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        if raw is None and type(None) in get_args(kind):
+            return None
+        (inner,) = [arg for arg in get_args(kind) if arg is not type(None)]
+        return _read(inner, raw, where)
+    if origin is tuple:
+        if not isinstance(raw, list):
+            raise PeerError("wrong type", where=where, expected="a list", found=type(raw).__name__)
+        item = get_args(kind)[0]
+        return tuple(_read(item, element, f"{where}[{n}]") for n, element in enumerate(raw))
+    if origin is dict:
+        if not isinstance(raw, dict):
+            raise PeerError("wrong type", where=where, expected="an object", found=type(raw).__name__)
+        item = get_args(kind)[1]
+        return {str(key): _read(item, element, f"{where}.{key}") for key, element in raw.items()}
+    if kind is Any:
+        return raw
+    if kind in _PLAIN:
+        return _read_plain(kind, raw, where)
+    try:
+        if kind in _DOCUMENTS:
+            return kind.from_document(_object(raw, where))
+        if kind is SlotId:
+            return SlotId.parse(_read_plain(str, raw, where))
+        if kind is Digest:
+            return Digest(_read_plain(str, raw, where))
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return kind(raw)
+    except (UsageError, ValueError) as e:
+        raise PeerError("unusable value", where=where, expected=kind.__name__, found=repr(raw)) from e
+    document = _object(raw, where)
+    values = {}
+    for name, (hint, required) in _fields(kind).items():
+        if name in document:
+            values[name] = _read(hint, document[name], f"{where}.{name}")
+        elif required:
+            raise PeerError("field is missing", where=where, expected=name)
+    try:
+        return kind(**values)
+    except UsageError as e:
+        raise PeerError("unusable value", where=where, found=str(e)) from e
+
+
+def _object(raw: Any, where: str) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise PeerError("wrong type", where=where, expected="an object", found=type(raw).__name__)
+    return raw
+
+
+def _read_plain(kind: Any, raw: Any, where: str) -> Any:
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if type(raw) is not kind:
+        raise PeerError("wrong type", where=where, expected=kind.__name__, found=type(raw).__name__)
+    return raw
