@@ -117,7 +117,7 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class BurnFinished:
     report: m.Stored
-    now_stored: SoftwareSet
+    now_stored: frozenset[Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class CardMachine:
     link: LinkState = LinkState.DOWN
     work: WorkState = WorkState.WAITING
     running: Digest | None = None
-    stored: Digest | None = None
+    stored: frozenset[Digest] = frozenset()
     burning: SoftwareSet | None = None
     _retry: float = FIRST_RETRY
     _link_deadline: float | None = None
@@ -328,8 +328,8 @@ class CardMachine:
             if self.running == message.set_digest:
                 return [BeginSet(message.set_digest, validated=True)]
             return [self._refusal(Order.RUN, "another set is running: reset the card first")]
-        if self.stored != message.set_digest:
-            found = "no set" if self.stored is None else f"set {self.stored.short}"
+        if message.set_digest not in self.stored:
+            found = ", ".join(f"set {known.short}" for known in sorted(self.stored)) or "no set"
             error = {
                 "what": "asked to run a set that is not stored",
                 "expected": f"set {message.set_digest.short}",
@@ -350,7 +350,7 @@ class CardMachine:
         if self.work is WorkState.BURNING:
             self.work = self._rest()
         self.burning = None
-        self.stored = event.now_stored.digest
+        self.stored = event.now_stored
         return [Send(event.report)] if self.link is LinkState.UP else []
 
     def _on_failed(self, event: JobFailed, _now: float) -> list[Action]:

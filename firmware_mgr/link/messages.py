@@ -94,7 +94,10 @@ class FlashReport:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Card to master, first: who and what I am, what I found in my flash, what I believe I should run."""
+    """Card to master, first: who and what I am, what I found in my flash, what I believe I should run.
+
+    `sets` are all software sets that flash holds records of. `boot_id` differs from boot to boot.
+    """
 
     TYPE: ClassVar[str] = "hello"
     protocol: int
@@ -106,6 +109,7 @@ class Hello:
     boot_version: str
     flash: FlashReport
     believes: SoftwareSet | None
+    sets: tuple[SoftwareSet, ...]
     running: bool
     boot_seconds: float
     boot_id: str

@@ -1,0 +1,100 @@
+"""The master's verdict on a card's hello: run, burn, or hold. Pure (R-3.3, R-3.5).
+
+Knows hellos and software sets. The first row of the table in docs/BOOTING that fits decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from firmware_mgr.link.messages import AreaState, BootSource, Hello
+from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.software import SoftwareSet
+
+
+class Ruling(Enum):
+    RUN = "run"
+    BURN = "burn"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`target` is the set to run or burn. `rejects` names a boot image that has just failed its trial."""
+
+    ruling: Ruling
+    reason: str
+    target: SoftwareSet | None = None
+    rejects: Digest | None = None
+
+
+def judge(
+    hello: Hello,
+    wanted: SoftwareSet | None,
+    last_good: SoftwareSet | None,
+    rejected: frozenset[Digest],
+) -> Verdict:
+    """`last_good` is the set this card was last in service with; `rejected` are images that failed here."""
+    if wanted is None:
+        return Verdict(Ruling.HOLD, "no software set for this slot; add an image and packages, then burn-all")
+    if wanted.boot_image.board != hello.board:
+        reason = f"the slot's set is for board {wanted.boot_image.board}, the card is a {hello.board}"
+        return Verdict(Ruling.HOLD, reason)
+    failed_now = _failed_trial(hello, wanted)
+    if failed_now is not None or wanted.boot_image.digest in rejected:
+        return _fall_back(hello, wanted, last_good, failed_now)
+    return _compare(hello, wanted, "")
+
+
+def _fall_back(
+    hello: Hello, wanted: SoftwareSet, last_good: SoftwareSet | None, failed_now: Digest | None
+) -> Verdict:
+    reason = f"boot image {wanted.boot_image.version} failed its trial"
+    if last_good is None or last_good.boot_image.digest == wanted.boot_image.digest:
+        return Verdict(Ruling.HOLD, f"{reason}, and there is no earlier set to run", rejects=failed_now)
+    verdict = _compare(hello, last_good, f"{reason}; ")
+    return Verdict(verdict.ruling, verdict.reason, verdict.target, failed_now)
+
+
+def _failed_trial(hello: Hello, wanted: SoftwareSet) -> Digest | None:
+    """The wanted image's digest when the loader has used up its tries and came back to the other partition."""
+    control = hello.flash.control
+    if hello.boot_source.value == control.trial or control.trial == "n" or control.left > 0:
+        return None
+    trial = hello.flash.boot_a if control.trial == BootSource.A.value else hello.flash.boot_b
+    return wanted.boot_image.digest if trial.image == wanted.boot_image.digest else None
+
+
+def _compare(hello: Hello, target: SoftwareSet, prefix: str) -> Verdict:
+    lack = lacking(hello, target)
+    if lack:
+        return Verdict(Ruling.BURN, prefix + lack, target)
+    return Verdict(Ruling.RUN, prefix + "flash holds the set whole", target)
+
+
+def lacking(hello: Hello, target: SoftwareSet) -> str:
+    """The first thing that keeps the card from running `target` as it is booted now; empty when nothing does."""
+    if hello.boot_source is BootSource.NETBOOT:
+        return "it came up from the network"
+    flash = hello.flash
+    running = flash.boot_a if hello.boot_source is BootSource.A else flash.boot_b
+    if running.image != target.boot_image.digest:
+        found = (
+            "an unknown image" if running.image is None else f"image {running.version or running.image.short}"
+        )
+        return f"it runs {found}, wanted is {target.boot_image.version}"
+    if running.state is not AreaState.GOOD:
+        return f"boot partition {hello.boot_source.value}: {running.bad_pieces} pieces are bad"
+    if flash.store is not AreaState.GOOD:
+        return f"the store is {flash.store.value}"
+    stored = {package.digest: package for package in flash.packages}
+    for package in target.packages:
+        report = stored.get(package.digest)
+        if report is None:
+            return f"package {package.name} {package.version} is not stored"
+        if report.bad_modules:
+            return f"package {package.name} {package.version}: {report.bad_modules} modules are bad"
+    if target.digest not in {known.digest for known in hello.sets}:
+        return f"set {target.digest.short} is not recorded"
+    return ""
