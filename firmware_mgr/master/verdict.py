@@ -58,9 +58,9 @@ def _fall_back(
 
 
 def _failed_trial(hello: Hello, wanted: SoftwareSet) -> Digest | None:
-    """The wanted image's digest when the loader has used up its tries and came back to the other partition."""
+    """The wanted image, when the loader has used up its tries and came back to the other partition."""
     control = hello.flash.control
-    if hello.boot_source.value == control.trial or control.trial == "n" or control.left > 0:
+    if control.trial in (hello.boot_source.value, "n") or control.left > 0:
         return None
     trial = hello.flash.boot_a if control.trial == BootSource.A.value else hello.flash.boot_b
     return wanted.boot_image.digest if trial.image == wanted.boot_image.digest else None
@@ -74,7 +74,7 @@ def _compare(hello: Hello, target: SoftwareSet, prefix: str) -> Verdict:
 
 
 def lacking(hello: Hello, target: SoftwareSet) -> str:
-    """The first thing that keeps the card from running `target` as it is booted now; empty when nothing does."""
+    """What first keeps the card from running `target` as it is booted now; empty when nothing does."""
     if hello.boot_source is BootSource.NETBOOT:
         return "it came up from the network"
     flash = hello.flash

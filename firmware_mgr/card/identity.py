@@ -1,0 +1,90 @@
+"""Who this card is on the link: its key, and the certificate that the site's authority gave it.
+
+The key is made once and lives in the state area; before there is one (pristine flash) it lives in memory.
+Knows keys and certificates, not where they are kept.
+"""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
+
+from firmware_mgr.model.errors import DeviceError, PeerError
+from firmware_mgr.model.ids import SlotId
+
+#: Names of the documents in the state area.
+KEY_DOCUMENT = "identity/key"
+CERTIFICATE_DOCUMENT = "identity/certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """`key_pem` is PKCS#8; `certificate_pem` is None until the master has enrolled us.
+
+    `kept` says that the key came from flash: a card that shows a fresh key is new, or has lost its state.
+    """
+
+    key_pem: bytes
+    certificate_pem: bytes | None
+    kept: bool
+
+    @classmethod
+    def generate(cls) -> Identity:
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return cls(pem, None, kept=False)
+
+    @classmethod
+    def from_documents(cls, documents: Mapping[str, bytes]) -> Identity | None:
+        """The identity kept in the state area, or None when there is none that can be used."""
+        key = documents.get(KEY_DOCUMENT)
+        if key is None:
+            return None
+        try:
+            serialization.load_pem_private_key(key, None)
+        except ValueError:
+            return None
+        return cls(key, documents.get(CERTIFICATE_DOCUMENT), kept=True)
+
+    def documents(self) -> dict[str, bytes | None]:
+        return {KEY_DOCUMENT: self.key_pem, CERTIFICATE_DOCUMENT: self.certificate_pem}
+
+    def with_certificate(self, pem: bytes) -> Identity:
+        return Identity(self.key_pem, pem, self.kept)
+
+    def signing_request(self, slot: SlotId) -> str:
+        """A PKCS#10 request (RFC 2986) for our key, as PEM."""
+        key = serialization.load_pem_private_key(self.key_pem, None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise DeviceError("card key has the wrong type", expected="Ed25519", found=type(key).__name__)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"slot-{str(slot).replace('/', '-')}")])
+        request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, None)
+        return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def client_context(authority: Path, identity: Identity | None) -> ssl.SSLContext:
+    """TLS 1.3 towards the master. Only the authority in the boot image is trusted; the clock decides nothing,
+    since that authority's certificates are valid from 1970 on. Raises PeerError for an unusable certificate.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_verify_locations(cafile=str(authority))
+    if identity is not None and identity.certificate_pem is not None:
+        with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # /tmp is RAM on a card
+            file.write(identity.key_pem + identity.certificate_pem)
+            file.flush()
+            try:
+                context.load_cert_chain(file.name)
+            except ssl.SSLError as e:
+                raise PeerError("card certificate does not fit the card's key", found=str(e)) from e
+    return context
