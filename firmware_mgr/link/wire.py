@@ -82,7 +82,11 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
         return _read_plain(kind, raw, where)
     try:
         if kind in _DOCUMENTS:
-            return kind.from_document(_object(raw, where))
+            document = _object(raw, where)
+            try:
+                return kind.from_document(document)
+            except PeerError as e:
+                raise PeerError(e.what, where=where, expected=e.expected, found=e.found) from e
         if kind is SlotId:
             return SlotId.parse(_read_plain(str, raw, where))
         if kind is Digest:
