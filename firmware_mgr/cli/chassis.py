@@ -1,0 +1,125 @@
+"""`fwmgr chassis`: a virtual chassis up, down, its status, and commands on its backplane.
+
+Knows the options and how results are printed. Asks the chassis daemon for everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firmware_mgr.lab.launch import TakenDown, bring_up, take_down
+from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan
+from firmware_mgr.model.errors import DeviceError, UsageError
+from firmware_mgr.rack.client import HandsClient
+from firmware_mgr.rack.hands import HandsStatus, PowerState, SlotRegister
+
+app = typer.Typer(help="A virtual chassis of QEMU cards.", no_args_is_help=True)
+
+#: Where a chassis lives when neither --dir nor this variable says so.
+DIRECTORY_VARIABLE = "FWMGR_CHASSIS"
+DEFAULT_DIRECTORY = Path("var/chassis")
+
+Directory = Annotated[
+    Path, typer.Option("--dir", envvar=DIRECTORY_VARIABLE, help="The chassis directory.", show_default=True)
+]
+
+
+@app.command()
+def up(
+    directory: Directory = DEFAULT_DIRECTORY,
+    cards: Annotated[int, typer.Option(help="How many slots, each with a card.")] = 1,
+    board: Annotated[str, typer.Option(help="The board of every card, or a board file.")] = "qemu-aarch64",
+    shelf: Annotated[int, typer.Option(help="The shelf's number.")] = 1,
+    address: Annotated[str, typer.Option(help="The master's address on the backplane.")] = "10.77.0.1/24",
+    capture: Annotated[
+        bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
+    ] = False,
+    memory: Annotated[int | None, typer.Option(help="MiB for each card, instead of the board's.")] = None,
+    pristine: Annotated[bool, typer.Option("--pristine", help="Blank every card's flash.")] = False,
+    rootless: Annotated[bool, typer.Option("--rootless", help="Use a user namespace also as root.")] = False,
+) -> None:
+    """Bring a chassis up. The cards have no power yet."""
+    plan = ChassisPlan(
+        directory=directory.absolute(),
+        cards=cards,
+        board=board,
+        shelf=shelf,
+        address=address,
+        capture=capture,
+        memory_mib=memory,
+        pristine=pristine,
+        rootless=rootless or os.geteuid() != 0,
+    )
+    status = asyncio.run(bring_up(plan).status())
+    typer.echo(
+        f"chassis up in {status.directory}: {cards} x {board}, network {status.network}, pid {status.pid}"
+    )
+
+
+@app.command()
+def down(directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """End the chassis: machines, network, daemon. Flash and logs stay."""
+    found = take_down(directory.absolute())
+    where = directory.absolute()
+    typer.echo(
+        f"{where}: {found.value}" if found is TakenDown.NOTHING else f"chassis down in {where}: {found.value}"
+    )
+
+
+@app.command()
+def status(
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the slots and where the network is."""
+    answer, registers = asyncio.run(_ask(client_for(directory)))
+    if as_json:
+        slots = [register.document() for register in registers]
+        typer.echo(json.dumps({**answer.document(), "slots": slots}, indent=1))
+        return
+    typer.echo(f"{answer.kind} in {answer.directory}, pid {answer.pid}")
+    typer.echo(f"network {answer.network}, master's address {answer.address}")
+    Console().print(_table(registers))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def enter(
+    command: Annotated[list[str], typer.Argument(help="The command, after --.")],
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Run a command on the chassis network, in this terminal."""
+    prefix = asyncio.run(client_for(directory).status()).enter
+    if not prefix:
+        raise UsageError("these hands have no network of their own", where=str(directory))
+    try:
+        os.execvp(prefix[0], [*prefix, *command])
+    except FileNotFoundError as e:
+        raise DeviceError("not installed", where=prefix[0], hint="apt install util-linux") from e
+
+
+def client_for(directory: Path) -> HandsClient:
+    """The client of the chassis in `directory`."""
+    return HandsClient(ChassisPaths(directory.absolute()).api_socket)
+
+
+async def _ask(client: HandsClient) -> tuple[HandsStatus, list[SlotRegister]]:
+    return await client.status(), await client.slots()
+
+
+def _table(registers: list[SlotRegister]) -> Table:
+    table = Table("slot", "card", "MAC address", "power", "times on", "netboot lever")
+    for register in registers:
+        power = f"on, pid {register.qemu_pid}" if register.power is PowerState.ON else "off"
+        lever = "pulled" if register.netboot_strap else ""
+        count = str(register.power_on_count)
+        card = register.board if register.present else "empty"
+        table.add_row(str(register.slot), card, str(register.mac), power, count, lever)
+    return table

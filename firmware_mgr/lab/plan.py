@@ -1,0 +1,185 @@
+"""What a virtual chassis shall be, and where its files lie. Checked once, before anything is made.
+
+Knows names, limits and paths. Refuses to know networks, machines and the state of anything.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.ids import MacAddress, SlotId
+
+#: Longest path of a Unix socket in bytes: sockaddr_un's 108 less the closing zero (unix(7)).
+LONGEST_SOCKET_PATH = 107
+#: The slot's and the shelf's number are one byte each of the card's MAC address.
+LARGEST_NUMBER = 255
+#: The first four bytes of a virtual card's MAC address; 52:54:00 is QEMU's own, locally administered.
+MAC_PREFIX = bytes.fromhex("525400f7")
+
+
+def mac_of(slot: SlotId) -> MacAddress:
+    """The MAC address of the card in `slot`. Raises UsageError when a number does not fit a byte."""
+    if max(slot.number, slot.shelf) > LARGEST_NUMBER:
+        raise UsageError(
+            "slot does not fit a MAC address", expected=f"numbers up to {LARGEST_NUMBER}", found=slot
+        )
+    return MacAddress.from_bytes(MAC_PREFIX + bytes((slot.shelf, slot.number)))
+
+
+@dataclass(frozen=True, slots=True)
+class ChassisPaths:
+    """The files of one chassis directory."""
+
+    directory: Path
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "chassis.json"
+
+    @property
+    def pid(self) -> Path:
+        return self.directory / "chassis.pid"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.directory / "api.sock"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.directory / "daemon.log"
+
+    def slot(self, slot: SlotId) -> SlotPaths:
+        return SlotPaths(self.directory / f"slot-{slot.number}")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPaths:
+    """The files of one slot's directory."""
+
+    directory: Path
+
+    @property
+    def flash(self) -> Path:
+        return self.directory / "flash.img"
+
+    @property
+    def environment(self) -> Path:
+        return self.directory / "env.img"
+
+    @property
+    def console_log(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def console_socket(self) -> Path:
+        return self.directory / "console.sock"
+
+    @property
+    def qmp_socket(self) -> Path:
+        return self.directory / "qmp.sock"
+
+    @property
+    def qemu_log(self) -> Path:
+        return self.directory / "qemu.log"
+
+    @property
+    def last_capture(self) -> Path:
+        return self.directory / "net.pcap"
+
+    def capture(self, power_on_count: int) -> Path:
+        return self.directory / f"net-{power_on_count}.pcap"
+
+
+@dataclass(frozen=True, slots=True)
+class ChassisPlan:
+    """What `fwmgr chassis up` asks for.
+
+    `board` is a board's name or the path of a board file. `address` is the master's on the backplane, with
+    prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace.
+    """
+
+    directory: Path
+    cards: int
+    board: str
+    shelf: int = 1
+    address: str = "10.77.0.1/24"
+    capture: bool = False
+    memory_mib: int | None = None
+    pristine: bool = False
+    rootless: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cards <= LARGEST_NUMBER:
+            raise UsageError(
+                "number of cards out of range", expected=f"1 to {LARGEST_NUMBER}", found=self.cards
+            )
+        try:
+            interface = ipaddress.IPv4Interface(self.address)
+        except ValueError as e:
+            raise UsageError(
+                "not an address on the backplane", expected="such as 10.77.0.1/24", found=self.address
+            ) from e
+        if interface.network.num_addresses < self.cards + 3:
+            raise UsageError(
+                "the backplane's network is too small",
+                where=self.address,
+                expected=f"room for {self.cards} cards",
+                found=f"{interface.network.num_addresses} addresses",
+            )
+        if self.memory_mib is not None and self.memory_mib < 128:
+            raise UsageError(
+                "too little memory for a card", expected="128 MiB or more", found=self.memory_mib
+            )
+        if not self.directory.is_absolute():
+            raise UsageError("the chassis directory is not absolute", found=self.directory)
+        for slot in self.slots:
+            mac_of(slot)
+        check_socket_path(self.paths.slot(self.slots[-1]).console_socket)
+
+    @property
+    def slots(self) -> tuple[SlotId, ...]:
+        return tuple(SlotId(number, self.shelf) for number in range(1, self.cards + 1))
+
+    @property
+    def paths(self) -> ChassisPaths:
+        return ChassisPaths(self.directory)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "directory": str(self.directory),
+            "cards": self.cards,
+            "board": self.board,
+            "shelf": self.shelf,
+            "address": self.address,
+            "capture": self.capture,
+            "memory_mib": self.memory_mib,
+            "pristine": self.pristine,
+            "rootless": self.rootless,
+        }
+
+    @classmethod
+    def from_document(cls, doc: Mapping[str, Any]) -> Self:
+        """Raises PeerError when a field is missing, unknown or of the wrong kind; UsageError out of range."""
+        try:
+            return cls(**{**doc, "directory": Path(doc["directory"])})
+        except (KeyError, TypeError) as e:
+            raise PeerError("not a chassis plan", found=str(e)) from e
+
+
+def check_socket_path(path: Path) -> None:
+    """Raises UsageError when the kernel cannot hold the path of a Unix socket."""
+    length = len(os.fsencode(path))
+    if length > LONGEST_SOCKET_PATH:
+        raise UsageError(
+            "the path of a Unix socket is too long",
+            where=str(path),
+            expected=f"at most {LONGEST_SOCKET_PATH} bytes",
+            found=length,
+            hint="choose a shorter directory: --dir or FWMGR_CHASSIS",
+        )
