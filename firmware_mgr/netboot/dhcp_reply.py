@@ -1,0 +1,145 @@
+"""The form of a DHCP reply: fields, options, how it is made to fit, where it goes (RFC 2131 §4.1, table 3).
+
+Knows what a reply says once it has been decided that there is one. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from types import MappingProxyType
+
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.netboot import dhcp_codec as codec
+from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
+from firmware_mgr.netboot.served import ServedCard, ServerIdentity
+
+BROADCAST = IPv4Address("255.255.255.255")
+IP_AND_UDP = 28  # bytes of both headers; option 57 counts them, RFC 2132 §9.10
+MIN_MESSAGE = 576
+MAX_MESSAGE = 1500
+MAX_FILE_FIELD = codec.FILE_SIZE - 1
+MAX_REASON = 128
+
+#: What is left out, first to last, of a reply that does not fit. 67 only when `file` says the same.
+DISPENSABLE = (
+    codec.OPT_DOMAIN,
+    codec.OPT_HOSTNAME,
+    codec.OPT_TFTP_SERVER,
+    codec.OPT_BOOT_FILE,
+    codec.OPT_RELAY_INFO,
+    codec.OPT_CLIENT_ID,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An address, and whether its port is the relay's (a server's, 67) or the client's (68)."""
+
+    address: IPv4Address
+    to_relay: bool = False
+
+
+def destination(request: DhcpPacket, message: MessageType) -> Destination:
+    """Where the reply goes.
+
+    The broadcast address also serves a client that would take unicast but has no address yet: RFC 2131 §4.1
+    allows it, and unicast there would need a raw socket.
+    """
+    if request.giaddr != UNSET:
+        return Destination(request.giaddr, to_relay=True)
+    if message is MessageType.NAK or request.ciaddr == UNSET:
+        return Destination(BROADCAST)
+    return Destination(request.ciaddr)
+
+
+def reply_packet(
+    request: DhcpPacket, message: MessageType, card: ServedCard, server: ServerIdentity
+) -> tuple[DhcpPacket, int]:
+    """OFFER or ACK, and the bytes that it may have. INFORM's ACK carries neither address nor times."""
+    informs = request.number(codec.OPT_MESSAGE_TYPE) == MessageType.INFORM
+    boot_file = card.boot_file.encode("ascii")
+    options: dict[int, bytes] = {
+        codec.OPT_MESSAGE_TYPE: bytes((message,)),
+        codec.OPT_SERVER_ID: server.address.packed,
+    }
+    if not informs:
+        options[codec.OPT_LEASE_TIME] = _seconds(server.lease_seconds)
+        options[codec.OPT_T1] = _seconds(server.lease_seconds // 2)  # RFC 2131 §4.4.5
+        options[codec.OPT_T2] = _seconds(server.lease_seconds * 7 // 8)
+    options[codec.OPT_NETMASK] = server.network.netmask.packed
+    options |= {
+        code: value
+        for code, value in (
+            (codec.OPT_ROUTER, server.router.packed if server.router else b""),
+            (codec.OPT_HOSTNAME, card.hostname.encode("ascii")),
+            (codec.OPT_DOMAIN, server.domain.encode("ascii")),
+            (codec.OPT_TFTP_SERVER, str(server.address).encode("ascii")),
+            (codec.OPT_BOOT_FILE, boot_file),
+        )
+        if value
+    }
+    reply = replace(
+        _answer(request, options),
+        ciaddr=request.ciaddr if message is MessageType.ACK else UNSET,
+        yiaddr=UNSET if informs else card.address,
+        siaddr=server.address,
+        file=boot_file if len(boot_file) <= MAX_FILE_FIELD else b"",
+    )
+    return _fitted(reply, _limit(request))
+
+
+def nak_packet(request: DhcpPacket, server: ServerIdentity, reason: str) -> tuple[DhcpPacket, int]:
+    """NAK with its reason in option 56. Through a relay it asks for broadcast (RFC 2131 §4.3.2)."""
+    options = {
+        codec.OPT_MESSAGE_TYPE: bytes((MessageType.NAK,)),
+        codec.OPT_SERVER_ID: server.address.packed,
+        codec.OPT_MESSAGE: reason.encode("ascii", "replace")[:MAX_REASON],
+    }
+    nak = _answer(request, options)
+    if request.giaddr != UNSET:
+        nak = replace(nak, flags=request.flags | codec.FLAG_BROADCAST)
+    return _fitted(nak, _limit(request))
+
+
+def _answer(request: DhcpPacket, options: dict[int, bytes]) -> DhcpPacket:
+    """What every reply takes over: option 61 (RFC 6842) and, last, 82 (RFC 3046 §2.2)."""
+    for code in (codec.OPT_CLIENT_ID, codec.OPT_RELAY_INFO):
+        if code in request.options and (code != codec.OPT_RELAY_INFO or request.giaddr != UNSET):
+            options[code] = request.options[code]
+    return DhcpPacket(
+        op=Op.REPLY,
+        xid=request.xid,
+        chaddr=request.chaddr,
+        htype=request.htype,
+        flags=request.flags,
+        giaddr=request.giaddr,
+        options=MappingProxyType(options),
+    )
+
+
+def _limit(request: DhcpPacket) -> int:
+    """Bytes of UDP payload that the client takes, from option 57."""
+    said = request.number(codec.OPT_MAX_SIZE) or MIN_MESSAGE
+    return min(max(said, MIN_MESSAGE), MAX_MESSAGE) - IP_AND_UDP
+
+
+def _fitted(reply: DhcpPacket, limit: int) -> tuple[DhcpPacket, int]:
+    """The reply without what must be left out for it to have `limit` bytes."""
+    for code in (*DISPENSABLE, None):
+        try:
+            codec.serialise(reply, limit)
+        except UsageError:
+            if code is None:
+                raise
+            if code == codec.OPT_BOOT_FILE and not reply.file:
+                continue
+            left = {other: value for other, value in reply.options.items() if other != code}
+            reply = replace(reply, options=MappingProxyType(left))
+        else:
+            break
+    return reply, limit
+
+
+def _seconds(value: int) -> bytes:
+    return value.to_bytes(4, "big")

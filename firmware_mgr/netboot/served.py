@@ -1,0 +1,185 @@
+"""What netboot is told: cards with their files, the server's own address, leases.
+
+Knows values and two seams that the master fills. Refuses to know where a card's software comes from, and any
+file name of a client's making.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Protocol
+
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
+
+MIN_LEASE_SECONDS = 60
+MAX_LEASE_SECONDS = 0xFFFF_FFFE  # all ones means "for ever", RFC 2131 §3.3
+MAX_HOSTNAME = 63  # one DNS label, RFC 1035 §2.3.4
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes on the master's disk: `length` bytes of `path` from `offset` on, whose SHA-256 is `digest`."""
+
+    digest: Digest
+    length: int
+    path: Path
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length < 0 or self.offset < 0:
+            raise UsageError(
+                "blob outside its file", where=str(self.path), expected="length and offset of 0 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ServedCard:
+    """A card as netboot sees it. `files` maps names to blobs; nothing else is served to it.
+
+    `client_architectures` are the values of DHCP option 93 (RFC 4578 §2.1) that fit the board;
+    `refused_tftp_options` are lower-case names of TFTP options that its loader asks for and cannot do.
+    """
+
+    slot: SlotId
+    mac: MacAddress
+    board: str
+    arch: CpuArch
+    address: IPv4Address
+    hostname: str
+    boot_file: str
+    files: Mapping[str, Blob]
+    client_architectures: frozenset[int]
+    refused_tftp_options: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        for what, text, longest in (
+            ("host name", self.hostname, MAX_HOSTNAME),
+            ("boot file name", self.boot_file, 255),
+        ):
+            if len(text) > longest or not text.isascii() or not (text.isprintable() or text == ""):
+                raise UsageError(
+                    f"{what} cannot be sent",
+                    where=f"slot {self.slot}",
+                    expected=f"printable ASCII, {longest} characters at most",
+                    found=repr(text),
+                )
+
+
+class Directory(Protocol):
+    """Finds the card that asks. Answers from memory: it is called for each packet."""
+
+    def card_by_mac(self, mac: MacAddress) -> ServedCard | None: ...
+
+    def card_by_address(self, address: IPv4Address) -> ServedCard | None: ...
+
+
+class MemoryDirectory:
+    """Cards in memory: the twin. Stricter than a catalogue: no MAC or address may stand twice."""
+
+    def __init__(self, cards: Iterable[ServedCard] = ()) -> None:
+        self._by_mac: dict[MacAddress, ServedCard] = {}
+        self._by_address: dict[IPv4Address, ServedCard] = {}
+        for card in cards:
+            self.add(card)
+
+    def add(self, card: ServedCard) -> None:
+        """Raises UsageError when the MAC or the address belongs to a card already."""
+        if card.mac in self._by_mac or card.address in self._by_address:
+            raise UsageError(
+                "MAC or address of another card",
+                where=f"slot {card.slot}",
+                found=f"{card.mac}, {card.address}",
+            )
+        self._by_mac[card.mac] = card
+        self._by_address[card.address] = card
+
+    def card_by_mac(self, mac: MacAddress) -> ServedCard | None:
+        return self._by_mac.get(mac)
+
+    def card_by_address(self, address: IPv4Address) -> ServedCard | None:
+        return self._by_address.get(address)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """The server on the backplane. `router` is left out of replies when there is none."""
+
+    address: IPv4Address
+    network: IPv4Network
+    lease_seconds: int = 3600
+    domain: str = ""
+    router: IPv4Address | None = None
+
+    def __post_init__(self) -> None:
+        if self.address not in self.network:
+            raise UsageError("server outside its network", expected=f"in {self.network}", found=self.address)
+        if not MIN_LEASE_SECONDS <= self.lease_seconds <= MAX_LEASE_SECONDS:
+            raise UsageError(
+                "lease time out of range",
+                expected=f"{MIN_LEASE_SECONDS} to {MAX_LEASE_SECONDS} s",
+                found=self.lease_seconds,
+            )
+
+
+class LeaseState(Enum):
+    BOUND = "bound"
+    RELEASED = "released"
+    DECLINED = "declined"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What a card was last given or said of its address.
+
+    `expires_at` in unix seconds; for a declined address the end of the time for which it is set aside.
+    `client_id` is option 61 as it came, empty when there was none.
+    """
+
+    address: IPv4Address
+    mac: MacAddress
+    client_id: bytes
+    expires_at: int
+    state: LeaseState
+
+
+class Leases(Protocol):
+    """Durable leases, one per card: a card that asks under several client identifiers is one card.
+
+    `put` and `release` return when the record would survive a power cut; FwmgrError when it cannot be kept.
+    """
+
+    def get(self, mac: MacAddress) -> Lease | None: ...
+
+    def put(self, lease: Lease) -> None: ...
+
+    def release(self, mac: MacAddress, now: int) -> None:
+        """Mark the card's lease as released at `now` (unix seconds); nothing happens when there is none."""
+
+
+class MemoryLeases:
+    """Leases in memory: the twin. Stricter: a released lease cannot be put, only made by `release`."""
+
+    def __init__(self) -> None:
+        self._leases: dict[MacAddress, Lease] = {}
+
+    def get(self, mac: MacAddress) -> Lease | None:
+        return self._leases.get(mac)
+
+    def put(self, lease: Lease) -> None:
+        if lease.state is LeaseState.RELEASED:
+            raise UsageError("a lease is released by release(), not put()", found=lease.mac)
+        self._leases[lease.mac] = lease
+
+    def release(self, mac: MacAddress, now: int) -> None:
+        lease = self._leases.get(mac)
+        if lease is not None:
+            self._leases[mac] = Lease(lease.address, mac, lease.client_id, now, LeaseState.RELEASED)
+
+    def held(self) -> tuple[Lease, ...]:
+        """All leases, in the order of their first arrival."""
+        return tuple(self._leases.values())
