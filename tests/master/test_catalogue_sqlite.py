@@ -126,6 +126,14 @@ async def test_a_lease_runs_its_full_time_after_a_start(tmp_path: Path) -> None:
         assert await catalogue.get("a") is None
 
 
+def test_every_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    """No killed process shows this: only a power cut would."""
+    with closing(SqliteCatalogue(tmp_path / "catalogue.db", HandClock())) as catalogue:
+        for name, value in (("synchronous", 2), ("journal_mode", "wal")):
+            asked = catalogue._worker.submit(catalogue._db.execute, f"PRAGMA {name}").result()
+            assert catalogue._worker.submit(asked.fetchone).result() == (value,)
+
+
 def test_nobody_else_can_read_the_file(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.db"
     with closing(SqliteCatalogue(path, HandClock())):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from firmware_mgr.master.catalogue import Commit, Condition, Delete, Put
 from firmware_mgr.master.catalogue_memory import MemoryCatalogue
@@ -23,11 +23,11 @@ HISTORY = 5
 
 keys = st.sampled_from(["a", "a/b", "a/c", "a/c/d", "b/a", "a0", "a.b/c", "z"])
 prefixes = st.sampled_from(["", "a/", "a/c/", "b/", "z/", "a.b/"])
-leases = st.none() | st.integers(1, 4)
+leases = st.sampled_from([None, None, 1, 2])
 values = st.dictionaries(
     st.text(max_size=3), st.none() | st.booleans() | st.integers() | st.text(), max_size=3
 )
-conditions = st.lists(st.builds(Condition, keys, st.integers(0, 12)), max_size=2)
+conditions = st.just([]) | st.lists(st.builds(Condition, keys, st.integers(0, 12)), max_size=2)
 changes = st.lists(st.builds(Put, keys, values, leases) | st.builds(Delete, keys), max_size=4)
 
 Either = MemoryCatalogue | SqliteCatalogue
@@ -48,7 +48,14 @@ class Twins(RuleBasedStateMachine):
     def both(self, call: Callable[[Either], Awaitable[Any]]) -> Any:
         answers = [self.loop.run_until_complete(answer(call, twin)) for twin in (self.memory, self.sqlite)]
         assert answers[0] == answers[1]
+        listings = [self.loop.run_until_complete(twin.list("")) for twin in (self.memory, self.sqlite)]
+        assert listings[0] == listings[1]
         return answers[0]
+
+    @initialize()
+    def begin(self) -> None:
+        self.both(lambda twin: twin.transact([], [Put(key, {}) for key in ("a", "a/b", "a0", "b/a")]))
+        self.both(lambda twin: twin.grant(15))
 
     @rule(conditions=conditions, changes=changes)
     def transact(self, conditions: list[Condition], changes: list[Put | Delete]) -> None:
@@ -112,7 +119,6 @@ class Twins(RuleBasedStateMachine):
         assert revision == self.loop.run_until_complete(self.sqlite.list("")).revision
 
     def teardown(self) -> None:
-        self.both(lambda twin: twin.list(""))
         self.sqlite.close()
         self.loop.close()
         self.directory.cleanup()
@@ -127,4 +133,4 @@ async def answer(call: Callable[[Either], Awaitable[Any]], twin: Either) -> obje
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestTwins.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
