@@ -54,13 +54,20 @@ class BootPartitionReport:
 
 @dataclass(frozen=True, slots=True)
 class ControlReport:
-    """The boot-control record as the card found it when it came up; None letters mean none."""
+    """The boot-control record, and what the loader said of this boot on the kernel's command line.
 
-    copy_a: AreaState
-    copy_b: AreaState
+    Letters are `a`, `b`, `n` (netboot) or `-` (none). `why` is the loader's reason (trial, boot, other,
+    netboot), `failed` the partitions that it tried and could not start.
+    """
+
+    copy_0: AreaState
+    copy_1: AreaState
     boot: str = "n"
-    trial: str = "n"
-    left: int = 0
+    trial: str = "-"
+    tries_a: int = 0
+    tries_b: int = 0
+    why: str = ""
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

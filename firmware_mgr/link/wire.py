@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from firmware_mgr.model.errors import PeerError, UsageError
-from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def to_plain(value: Any) -> Any:
         return value.document()
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Digest | SlotId):
+    if isinstance(value, Digest | MacAddress | SlotId):
         return str(value)
     if dataclasses.is_dataclass(value):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -89,8 +89,8 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
                 raise PeerError(e.what, where=where, expected=e.expected, found=e.found) from e
         if kind is SlotId:
             return SlotId.parse(_read_plain(str, raw, where))
-        if kind is Digest:
-            return Digest(_read_plain(str, raw, where))
+        if kind in (Digest, MacAddress):
+            return kind(_read_plain(str, raw, where))
         if isinstance(kind, type) and issubclass(kind, Enum):
             return kind(raw)
     except (UsageError, ValueError) as e:

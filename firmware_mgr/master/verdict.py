@@ -58,12 +58,16 @@ def _fall_back(
 
 
 def _failed_trial(hello: Hello, wanted: SoftwareSet) -> Digest | None:
-    """The wanted image, when the loader has used up its tries and came back to the other partition."""
+    """The wanted image, when it is whole in flash and yet the loader had to come back from it."""
     control = hello.flash.control
-    if control.trial in (hello.boot_source.value, "n") or control.left > 0:
+    if control.trial not in ("a", "b") or control.trial == hello.boot_source.value:
         return None
-    trial = hello.flash.boot_a if control.trial == BootSource.A.value else hello.flash.boot_b
-    return wanted.boot_image.digest if trial.image == wanted.boot_image.digest else None
+    on_a = control.trial == BootSource.A.value
+    partition = hello.flash.boot_a if on_a else hello.flash.boot_b
+    tries = control.tries_a if on_a else control.tries_b
+    if partition.image != wanted.boot_image.digest or partition.state is not AreaState.GOOD:
+        return None
+    return wanted.boot_image.digest if tries == 0 or control.trial in control.failed else None
 
 
 def _compare(hello: Hello, target: SoftwareSet, prefix: str) -> Verdict:

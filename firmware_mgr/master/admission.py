@@ -1,0 +1,67 @@
+"""Who may speak for a slot (design, choice 5). Pure.
+
+Knows fingerprints of keys and a slot's admission, not certificates. A fingerprint is the SHA-256 of the key's
+SubjectPublicKeyInfo in hex.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from firmware_mgr.model.errors import PeerError
+from firmware_mgr.model.ids import SlotId
+
+
+class Admission(Enum):
+    """How a slot admits a card. OPEN pins the first key that is seen and so becomes PINNED."""
+
+    OPEN = "open"
+    PINNED = "pinned"
+    APPROVED = "approved"
+
+
+class Entry(Enum):
+    ADMIT = "admit"
+    PIN = "pin"  # admit, and this key is the slot's from now on
+    REFUSE = "refuse"
+
+
+#: (a key is pinned already, it is this key, a burn-all asked for renewal) -> what to do.
+_TABLE: dict[tuple[bool, bool, bool], Entry] = {
+    (False, False, False): Entry.PIN,
+    (False, False, True): Entry.PIN,
+    (True, True, False): Entry.ADMIT,
+    (True, True, True): Entry.ADMIT,
+    (True, False, False): Entry.REFUSE,
+    (True, False, True): Entry.PIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A slot's door: the pinned key, if any, and whether a burn-all lets a new key in."""
+
+    slot: SlotId
+    admission: Admission
+    pinned: str | None
+    renewable: bool = False
+
+
+def decide_entry(door: Door, fingerprint: str) -> Entry:
+    """What to do with a card that shows this key. A slot approved by hand admits only its pinned key."""
+    if door.pinned is None and door.admission is Admission.APPROVED and not door.renewable:
+        return Entry.REFUSE
+    return _TABLE[(door.pinned is not None, door.pinned == fingerprint, door.renewable)]
+
+
+def refusal(door: Door, fingerprint: str) -> PeerError:
+    """The refusal in words, for the card and for the user."""
+    expected = "a key approved by hand" if door.pinned is None else f"key {door.pinned[:16]}"
+    return PeerError(
+        "card shows another key than the one pinned for its slot",
+        where=f"slot {door.slot}",
+        expected=expected,
+        found=f"key {fingerprint[:16]}",
+        hint=f"if the card was swapped on purpose: fwmgr card approve {door.slot}",
+    )
