@@ -1,0 +1,131 @@
+"""All netboot servers of one backplane: opened together, closed together.
+
+Knows ports and interface. Refuses to know what is served: directory, leases and identity are handed in.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from aiohttp import web
+
+from firmware_mgr.netboot.bounds import TransferBounds
+from firmware_mgr.netboot.clock import Clock
+from firmware_mgr.netboot.dhcp_listener import DhcpListener
+from firmware_mgr.netboot.events import NetbootEvent
+from firmware_mgr.netboot.http import NetbootHttp
+from firmware_mgr.netboot.served import Directory, Leases, ServerIdentity
+from firmware_mgr.netboot.sockets import PacketSocket, bind_to_device, cannot_listen
+from firmware_mgr.netboot.tftp_engine import TftpEngine
+from firmware_mgr.netboot.tftp_frames import FramePool
+from firmware_mgr.netboot.tftp_listener import TftpListener
+
+HTTP_BACKLOG = 128
+SHUTDOWN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """UDP 67 and 69 and TCP 80; 0 takes a free one. `dhcp_client` is where clients without a relay listen."""
+
+    dhcp: int = 67
+    tftp: int = 69
+    http: int = 80
+    dhcp_client: int = 68
+
+
+class NetbootServers:
+    """`start` and `stop`; between them `ports` tells the ports that were taken."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        leases: Leases,
+        identity: ServerIdentity,
+        *,
+        interface: str | None,
+        clock: Clock,
+        on_event: Callable[[NetbootEvent], None],
+        ports: Ports = Ports(),
+        bounds: TransferBounds | None = None,
+        pool: FramePool | None = None,
+    ) -> None:
+        self._directory = directory
+        self._leases = leases
+        self._identity = identity
+        self._interface = interface
+        self._clock = clock
+        self._on_event = on_event
+        self._bounds = bounds or TransferBounds()
+        self._pool = pool or FramePool()
+        self.ports = ports
+        self._udp: list[DhcpListener | TftpListener] = []
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen on all three ports, or raise DeviceError and listen on none."""
+        wanted = self.ports
+        with ExitStack() as opened:
+            dhcp = PacketSocket.open(wanted.dhcp, self._interface, broadcast=True)
+            opened.callback(dhcp.close)
+            tftp = PacketSocket.open(wanted.tftp, self._interface)
+            opened.callback(tftp.close)
+            http = self._http_socket(wanted.http)
+            opened.callback(http.close)
+            await self._start_http(http)
+            opened.pop_all()
+        self.ports = Ports(dhcp.port, tftp.port, http.getsockname()[1], wanted.dhcp_client)
+        engine = TftpEngine(self._pool, self._bounds, self._clock, self._on_event, device=self._interface)
+        self._udp = [
+            DhcpListener(
+                dhcp,
+                self._directory,
+                self._leases,
+                self._identity,
+                clock=self._clock,
+                on_event=self._on_event,
+                server_port=self.ports.dhcp,
+                client_port=self.ports.dhcp_client,
+            ),
+            TftpListener(tftp, engine, self._directory, self._on_event),
+        ]
+        for listener in self._udp:
+            listener.start()
+
+    async def stop(self) -> None:
+        """End transfers (their clients are told) and close the ports."""
+        for listener in self._udp:
+            listener.stop()
+        self._udp = []
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def _http_socket(self, port: int) -> socket.socket:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bind_to_device(raw, self._interface)
+            raw.bind((str(self._identity.address), port))
+        except OSError as e:
+            raw.close()
+            raise cannot_listen("TCP", port, self._interface, e) from e
+        return raw
+
+    async def _start_http(self, raw: socket.socket) -> None:
+        http = NetbootHttp(self._directory, self._bounds, self._clock, self._on_event)
+        runner = web.AppRunner(http.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        await web.SockSite(runner, raw, backlog=HTTP_BACKLOG).start()
+        self._runner = runner
