@@ -1,0 +1,177 @@
+"""The head of a package: header, signatures, table of contents, read in that order. SPEC-package §1 to §4.
+
+Works on bytes that are handed in, from a file or a wire alike. Refuses to know content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from construct import ConstructError, Container
+
+from firmware_mgr.model.ids import Digest
+from firmware_mgr.package import layout
+from firmware_mgr.package.contents import Module, TableOfContents
+from firmware_mgr.package.errors import PackageFormatError, PackageRefused
+from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.table import decode_table
+
+_SECTIONS = (layout.SECTION_SIGNATURES, layout.SECTION_TABLE, layout.SECTION_CONTENT)
+_SECTION_NAMES = ("signatures", "table of contents", "content")
+
+
+@dataclass(frozen=True, slots=True)
+class PackageHeader:
+    """A checked header. Offsets are from the beginning of the file; offsets and lengths in bytes.
+
+    It says where things are; that it says the truth is known only after `verify_contents`.
+    """
+
+    version: int
+    total_length: int
+    table_sha256: Digest
+    signatures_offset: int
+    signatures_length: int
+    table_offset: int
+    table_length: int
+    content_offset: int
+    content_length: int
+    raw: bytes
+
+    @property
+    def head_length(self) -> int:
+        """How many bytes from the beginning of the file `verify_contents` wants."""
+        return self.content_offset
+
+    def byte_range(self, module: Module) -> range:
+        """Where the module's stored bytes are in the file: from `start` up to, not including, `stop`."""
+        start = self.content_offset + module.offset
+        return range(start, start + module.stored_length)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature of the block: by which key (id in hex), and its 64 bytes."""
+
+    key: str
+    signature: bytes
+
+
+def parse_header(data: bytes, where: str = "package") -> PackageHeader:
+    """Read the first HEADER_SIZE bytes, no more and no fewer. Raises PackageFormatError."""
+    spot = f"{where}: header"
+    if len(data) != HEADER_SIZE:
+        raise PackageFormatError("wrong length", where=spot, expected=f"{HEADER_SIZE} bytes", found=len(data))
+    try:
+        raw = layout.HEADER.parse(data)
+    except ConstructError as e:
+        raise PackageFormatError("cannot be read", where=spot, found=str(e)) from e
+    _must(spot, "not a package: magic", layout.MAGIC.hex(), bytes(raw.magic).hex())
+    _must(spot, "unknown format version", layout.FORMAT_VERSION, raw.version)
+    _must(spot, "unknown header length", HEADER_SIZE, raw.header_length)
+    computed = layout.crc32c(data[: layout.CRC_OFFSET])
+    _must(spot, "damaged: CRC-32C", f"{computed:08x}", f"{raw.crc32c:08x}")
+    _must(spot, "unknown number of sections", layout.SECTION_COUNT, raw.section_count)
+    _must(spot, "unknown flags", 0, raw.flags)
+    _must(spot, "reserved bytes are not zero", "0" * 2 * layout.RESERVED_SIZE, bytes(raw.reserved).hex())
+    _check_sections(raw, spot)
+    signatures, table, content = raw.sections
+    return PackageHeader(
+        version=raw.version,
+        total_length=raw.total_length,
+        table_sha256=Digest.from_bytes(raw.table_sha256),
+        signatures_offset=signatures.offset,
+        signatures_length=signatures.length,
+        table_offset=table.offset,
+        table_length=table.length,
+        content_offset=content.offset,
+        content_length=content.length,
+        raw=bytes(data),
+    )
+
+
+def verify_contents(
+    header: PackageHeader, head: bytes, keyring: Keyring, where: str = "package"
+) -> TableOfContents:
+    """Check the signatures over header and table, then read the table, and only then.
+
+    `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed by
+    keys of the keyring, or altered) or PackageFormatError.
+    """
+    if len(head) != header.head_length:
+        raise PackageFormatError(
+            "head has the wrong length", where=where, expected=header.head_length, found=len(head)
+        )
+    if head[:HEADER_SIZE] != header.raw:
+        raise PackageRefused(
+            "header changed between two readings",
+            where=where,
+            expected=hashlib.sha256(header.raw).hexdigest(),
+            found=hashlib.sha256(head[:HEADER_SIZE]).hexdigest(),
+        )
+    signatures = read_signatures(header, head, where)
+    table = head[header.table_offset :]
+    table_sha256 = hashlib.sha256(table)
+    if table_sha256.hexdigest() != header.table_sha256.hex:
+        raise PackageRefused(
+            "table of contents was altered",
+            where=where,
+            expected=f"SHA-256 {header.table_sha256}",
+            found=table_sha256.hexdigest(),
+        )
+    message = layout.signed_message(header.raw, table_sha256.digest())
+    for signature in signatures:
+        keyring.verify(signature.key, message, signature.signature, where)
+    toc = decode_table(table, where)
+    _must(where, "content has another length than its modules", header.content_length, toc.content_length)
+    return toc
+
+
+def read_signatures(header: PackageHeader, head: bytes, where: str = "package") -> tuple[Signature, ...]:
+    """The signatures as they stand, unchecked. Raises PackageFormatError."""
+    spot = f"{where}: signatures"
+    block = head[header.signatures_offset : header.table_offset]
+    try:
+        start = layout.SIGNATURES_HEAD.parse(block)
+        expected = layout.SIGNATURES_HEAD.sizeof() + start.count * layout.SIGNATURE.sizeof()
+        _must(spot, "reserved field is not zero", 0, start.reserved)
+        _must(spot, f"length of a block with {start.count} signatures", expected, len(block))
+        items = layout.SIGNATURE[start.count].parse(block[layout.SIGNATURES_HEAD.sizeof() :])
+    except ConstructError as e:
+        raise PackageFormatError("cannot be read", where=spot, found=str(e)) from e
+    signatures = tuple(Signature(bytes(item.key_id).hex(), bytes(item.signature)) for item in items)
+    keys = [signature.key for signature in signatures]
+    if keys != sorted(set(keys)):
+        raise PackageFormatError("not sorted and unique", where=spot, found=", ".join(k[:12] for k in keys))
+    return signatures
+
+
+def _check_sections(raw: Container, spot: str) -> None:
+    """The sections follow each other from the header to the end of the file, and keep their bounds."""
+    size = layout.SIGNATURE.sizeof()
+    base = layout.SIGNATURES_HEAD.sizeof()
+    bounds = (
+        (base + layout.SIGNATURES_MIN * size, base + layout.SIGNATURES_MAX * size),
+        (1, layout.MAX_TABLE),
+        (0, layout.MAX_CONTENT),
+    )
+    position = HEADER_SIZE
+    for section, kind, name, (least, most) in zip(
+        raw.sections, _SECTIONS, _SECTION_NAMES, bounds, strict=True
+    ):
+        found = (section.kind, section.flags, section.reserved)
+        _must(spot, f"kind, flags, reserved of section {name}", (kind, 0, 0), found)
+        _must(spot, f"offset of section {name}", position, section.offset)
+        if not least <= section.length <= most:
+            raise PackageFormatError(
+                f"length of section {name}", where=spot, expected=f"{least} to {most}", found=section.length
+            )
+        position += section.length
+    _must(spot, "total length", position, raw.total_length)
+
+
+def _must(where: str, what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise PackageFormatError(what, where=where, expected=expected, found=found)
