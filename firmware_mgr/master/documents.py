@@ -1,0 +1,239 @@
+"""What the master remembers: cards, boot images, packages, operations; and the keys they lie under.
+
+Knows the fields of each kind and its schema (docs/CATALOGUE.md). Pure; knows no back end.
+Times are seconds since 1970 by the master's clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.schema import Schema
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, MacAddress, SlotId, check_name, check_version
+from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+
+CARDS: Final = "cards/"
+IMAGES: Final = "images/"
+PACKAGES: Final = "packages/"
+OPERATIONS: Final = "operations/"
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_OPERATION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,63}")
+
+
+class Admission(Enum):
+    """How a slot lets a card in (design, choice 5)."""
+
+    OPEN = "open"  # the first card seen is let in and its key pinned
+    PINNED = "pinned"  # only the key in `key_fingerprint`; another waits for approval
+    APPROVED = "approved"  # each key is approved by hand
+
+
+@dataclass(frozen=True, slots=True)
+class CardRecord:
+    """A slot and the card in it (R-1.2). What it should run is `wanted`; `actual` is what its flash was last
+    known to hold and `running` what it last said it runs, both as reported.
+    """
+
+    slot: SlotId
+    updated_at: float
+    mac: MacAddress | None = None
+    board: str | None = None
+    cpu: CpuArch | None = None
+    card_class: str | None = None
+    admission: Admission = Admission.OPEN
+    key_fingerprint: str | None = None
+    wanted: SoftwareSet | None = None
+    actual: dict[str, Any] | None = None
+    last_validated: Digest | None = None
+    state: CardState = CardState.ABSENT
+    reason: str = ""
+    present: bool = False
+    running: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.board is not None:
+            check_name(self.board, "board")
+        if self.card_class is not None:
+            check_name(self.card_class, "card class")
+        if self.key_fingerprint is not None and not _FINGERPRINT.fullmatch(self.key_fingerprint):
+            raise UsageError(
+                "not a key fingerprint", expected="64 lower-case hex digits", found=self.key_fingerprint
+            )
+
+    @property
+    def key(self) -> str:
+        return card_key(self.slot)
+
+    def to_document(self) -> dict[str, Any]:
+        return CARD.write(self)
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any], where: str = "card") -> CardRecord:
+        """Raises PeerError, or UsageError when it is newer than this program."""
+        return CARD.read(value, where)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file by the name under which it is served; its bytes are a blob of `length` bytes."""
+
+    name: str
+    digest: Digest
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """A boot image (R-1.1): the raw partition image with its pieces, and the files that netboot serves."""
+
+    board: str
+    version: str
+    digest: Digest
+    length: int
+    pieces: BootPieces
+    files: tuple[StoredFile, ...]
+    added_at: float
+
+    def __post_init__(self) -> None:
+        BootImageRef(self.board, self.version, self.digest, self.length)
+        size = self.pieces.piece_size
+        expected = -(-self.length // size) if size > 0 else 0
+        if size <= 0 or len(self.pieces.pieces) != expected:
+            raise UsageError(
+                "pieces do not cover the boot image",
+                where=f"{self.board} {self.version}",
+                expected=f"{expected} pieces of {size} bytes for {self.length} bytes",
+                found=len(self.pieces.pieces),
+            )
+        names = [file.name for file in self.files]
+        if len(names) != len(set(names)):
+            raise UsageError("a file stands twice in a boot image", found=", ".join(names))
+
+    @property
+    def key(self) -> str:
+        return image_key(self.ref)
+
+    @property
+    def ref(self) -> BootImageRef:
+        return BootImageRef(self.board, self.version, self.digest, self.length)
+
+    @property
+    def blobs(self) -> frozenset[Digest]:
+        """All blobs that this image needs."""
+        return frozenset({self.digest, *(file.digest for file in self.files)})
+
+    def to_document(self) -> dict[str, Any]:
+        return IMAGE.write(self)
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any], where: str = "image") -> ImageRecord:
+        """Raises PeerError, or UsageError when it is newer than this program."""
+        return IMAGE.read(value, where)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRecord:
+    """A package (R-1.1). `cpus` are names of CPU architectures, or NEUTRAL_CPU; `contents` sums up its signed
+    table of contents for people.
+    """
+
+    name: str
+    version: str
+    digest: Digest
+    length: int
+    cpus: tuple[str, ...]
+    added_at: float
+    contents: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "package")
+        check_version(self.version)
+        known = {NEUTRAL_CPU, *(cpu.value for cpu in CpuArch)}
+        for cpu in self.cpus:
+            if cpu not in known:
+                raise UsageError(
+                    "not a CPU", where=f"package {self.name}", expected=", ".join(sorted(known)), found=cpu
+                )
+
+    @property
+    def key(self) -> str:
+        return package_key(self.ref)
+
+    @property
+    def ref(self) -> PackageRef:
+        return PackageRef(self.name, self.version, self.digest, self.length)
+
+    def to_document(self) -> dict[str, Any]:
+        return PACKAGE.write(self)
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any], where: str = "package") -> PackageRecord:
+        """Raises PeerError, or UsageError when it is newer than this program."""
+        return PACKAGE.read(value, where)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRecord:
+    """A long operation, resumed after a start of the master. `request` is what the user asked for; `cards`
+    maps slots, as text, to whatever the operation keeps of each.
+    """
+
+    id: str
+    kind: str
+    created_at: float
+    state: str
+    cards: dict[str, dict[str, Any]]
+    request: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        operation_key(self.id)
+        for slot in self.cards:
+            SlotId.parse(slot)
+
+    @property
+    def key(self) -> str:
+        return operation_key(self.id)
+
+    def to_document(self) -> dict[str, Any]:
+        return OPERATION.write(self)
+
+    @classmethod
+    def from_document(cls, value: Mapping[str, Any], where: str = "operation") -> OperationRecord:
+        """Raises PeerError, or UsageError when it is newer than this program."""
+        return OPERATION.read(value, where)
+
+
+CARD: Final = Schema("card", CardRecord)
+IMAGE: Final = Schema("image", ImageRecord)
+PACKAGE: Final = Schema("package", PackageRecord)
+OPERATION: Final = Schema("operation", OperationRecord)
+
+
+def card_key(slot: SlotId) -> str:
+    return f"{CARDS}{slot}"
+
+
+def image_key(ref: BootImageRef) -> str:
+    return f"{IMAGES}{ref.board}/{ref.digest}"
+
+
+def package_key(ref: PackageRef) -> str:
+    return f"{PACKAGES}{ref.name}/{ref.digest}"
+
+
+def operation_key(identifier: str) -> str:
+    """Raises UsageError when the identifier cannot stand in a key."""
+    if not _OPERATION_ID.fullmatch(identifier):
+        raise UsageError(
+            "not an operation", expected="letters, digits, . - (64 at most)", found=repr(identifier)
+        )
+    return f"{OPERATIONS}{identifier}"
