@@ -1,0 +1,329 @@
+"""The store: blobs by digest and documents by name, changed in transactions that no power cut can halve.
+
+Knows what is referenced and in which order things reach flash (docs/SPEC-store.md). Refuses to know what
+blobs and documents mean: packages, software sets and identities are other rooms' words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from firmware_mgr.flash import store_blobs, store_roots
+from firmware_mgr.flash.errors import BlobDamaged, NoSpace, StoreDamaged, StoreMissing
+from firmware_mgr.flash.store_geometry import Extent, Geometry, round_up
+from firmware_mgr.flash.store_layout import (
+    MAX_BLOBS,
+    MAX_DOCUMENTS,
+    SEQUENCE_END,
+    STORE_ID_SIZE,
+    Root,
+    Snapshot,
+    check_document_name,
+)
+from firmware_mgr.flash.store_roots import Committed
+from firmware_mgr.flash.store_space import Space, measure, place
+from firmware_mgr.model.errors import DeviceError, UsageError
+from firmware_mgr.model.ids import Digest
+
+if TYPE_CHECKING:
+    from firmware_mgr.flash.boot_partition import Progress
+    from firmware_mgr.flash.device import FlashDevice
+
+__all__ = ["Extent", "Space", "Store"]
+
+SNAPSHOT_TRIES = 4  # places tried before a snapshot is given up on a flash with bad blocks
+
+
+class Store:
+    """An open store. One user at a time.
+
+    `put` and `forget` change the working index; `checkpoint` and `commit` make it durable.
+    """
+
+    def __init__(
+        self,
+        device: FlashDevice,
+        store_id: bytes,
+        geometry: Geometry,
+        history: list[Committed],
+        highest_sequence: int,
+    ) -> None:
+        """Not for callers: use `open` or `format`."""
+        self._device = device
+        self._store_id = store_id
+        self._geometry = geometry
+        self._history = history
+        self._highest = highest_sequence
+        self._blobs: dict[Digest, Extent] = dict(history[0].snapshot.blobs) if history else {}
+        self._documents: dict[str, bytes] = dict(history[0].snapshot.documents) if history else {}
+        self._blob_cursor = history[0].root.blob_cursor if history else geometry.blobs_start
+        self._zone_cursor = history[0].root.zone_cursor if history else 0
+        self._bad_places: set[Extent] = set()
+        self._bad_zone_places: set[Extent] = set()
+        self._in_doubt = False
+
+    @classmethod
+    def open(cls, device: FlashDevice) -> Self:
+        """Raises StoreMissing or StoreDamaged."""
+        history, highest = store_roots.find_history(device)
+        root = history[0].root
+        return cls(device, root.store_id, root.geometry, history, highest)
+
+    @classmethod
+    def format(cls, device: FlashDevice, *, store_id: bytes) -> Self:
+        """Make an empty store, in place of whatever is there. `store_id` is 16 bytes, new for each format."""
+        if len(store_id) != STORE_ID_SIZE:
+            raise UsageError("bad store id", expected=f"{STORE_ID_SIZE} bytes", found=len(store_id))
+        geometry = Geometry.of(device.size)
+        try:
+            history, highest = store_roots.find_history(device)
+        except (StoreMissing, StoreDamaged):
+            history, highest = [], 0
+        if not history or history[0].root.geometry != geometry:
+            store_roots.erase_roots(device)
+            history, highest = [], 0
+        store = cls(device, store_id, geometry, history, highest)
+        store._transact({}, {})
+        store_roots.erase_roots(device, but=store._history[0].slot)
+        del store._history[1:]
+        return store
+
+    @property
+    def store_id(self) -> bytes:
+        return self._store_id
+
+    @property
+    def sequence(self) -> int:
+        """Grows with each transaction."""
+        return self._history[0].root.sequence
+
+    # Blobs
+
+    def put(self, digest: Digest, length: int, chunks: Iterable[bytes]) -> Extent:
+        """Store a blob; it is durable in the index after the next `checkpoint` or `commit`.
+
+        A blob that is there and reads back right is not written again, and `chunks` is not looked at. Raises
+        NoSpace before the first byte, PeerError when `chunks` are not the blob, DeviceError from flash.
+        """
+        self._need_certainty()
+        if length < 0:
+            raise UsageError("bad blob length", where=digest.short, expected="0 or more", found=length)
+        held = self._blobs.get(digest)
+        if held is not None:
+            if self.check(digest):
+                return held
+            del self._blobs[digest]
+        extent = self._reserve(length, digest.short)
+        try:
+            store_blobs.write_blob(self._device, extent, digest, chunks)
+        except DeviceError:
+            self._bad_places.add(extent)
+            raise
+        self._blobs[digest] = extent
+        return extent
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the working index names it. Whether its bytes are right, `check` says."""
+        return digest in self._blobs
+
+    def blobs(self) -> Mapping[Digest, Extent]:
+        """The working index."""
+        return MappingProxyType(self._blobs)
+
+    def extent(self, digest: Digest) -> Extent:
+        """Where the blob lies in the partition. Raises UsageError when it is not stored."""
+        try:
+            return self._blobs[digest]
+        except KeyError:
+            raise UsageError("not in the store", where="store", expected=digest.short) from None
+
+    def read(self, digest: Digest) -> bytes:
+        """The blob's bytes, hashed. Raises UsageError when not stored, DeviceError (BlobDamaged) when bad."""
+        data = b"".join(store_blobs.pieces(self._device, self.extent(digest)))
+        found = Digest.of(data)
+        if found != digest:
+            raise BlobDamaged(
+                "blob does not have its digest",
+                where=f"store, {self._blobs[digest].offset}",
+                expected=digest.short,
+                found=found.short,
+                hint="fetch it again",
+            )
+        return data
+
+    def check(self, digest: Digest) -> bool:
+        """Whether flash holds the blob with the right bytes, by reading all of them."""
+        extent = self._blobs.get(digest)
+        if extent is None:
+            return False
+        try:
+            return store_blobs.hash_extent(self._device, extent) == digest
+        except DeviceError:
+            return False
+
+    def bad_blobs(self, progress: Progress | None = None) -> list[Digest]:
+        """The blobs whose bytes are wrong or cannot be read; reads the whole index in order of place."""
+        total = sum(extent.length for extent in self._blobs.values())
+        done = 0
+        bad: list[Digest] = []
+        for digest, extent in sorted(self._blobs.items(), key=lambda item: item[1]):
+            if not self.check(digest):
+                bad.append(digest)
+            done += extent.length
+            if progress is not None:
+                progress(done, total)
+        return bad
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Take blobs out of the working index, whether there or not."""
+        for digest in digests:
+            self._blobs.pop(digest, None)
+
+    def space(self) -> Space:
+        """Room for blobs. What only an older state still refers to counts as free: `put` gets at it."""
+        taken = [*self._blobs.values(), *self._bad_places]
+        return measure(taken, self._geometry.blobs_start, self._geometry.blobs_end)
+
+    # Documents and transactions
+
+    def document(self, name: str) -> bytes | None:
+        """The committed value."""
+        return self._documents.get(name)
+
+    def documents(self) -> Mapping[str, bytes]:
+        """All committed documents; a view."""
+        return MappingProxyType(self._documents)
+
+    def checkpoint(self) -> None:
+        """Make the working index durable. Writes nothing when it is."""
+        self._commit_if_changed(self._documents, self._blobs)
+
+    def commit(self, changes: Mapping[str, bytes | None], keep: Collection[Digest] | None = None) -> None:
+        """Change documents (None removes one) and make the working index durable: all or nothing.
+
+        With `keep`, all other blobs leave the index; UsageError when one to keep is not stored. Keep what is
+        still mounted: the places of the others are used again. Writes nothing when nothing changes.
+        """
+        documents = dict(self._documents)
+        for name, value in changes.items():
+            check_document_name(name)
+            if value is None:
+                documents.pop(name, None)
+            else:
+                documents[name] = bytes(value)
+        blobs = self._blobs
+        if keep is not None:
+            missing = sorted(digest for digest in set(keep) if digest not in blobs)
+            if missing:
+                raise UsageError(
+                    "a blob to keep is not in the store", where="store", expected=missing[0].short, found=None
+                )
+            blobs = {digest: blobs[digest] for digest in keep}
+        self._commit_if_changed(documents, blobs)
+
+    def _commit_if_changed(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
+        self._need_certainty()
+        committed = self._history[0].snapshot
+        if documents != committed.documents or blobs != committed.blobs:
+            self._transact(documents, blobs)
+        self._blobs = dict(blobs)
+
+    def _transact(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
+        sequence = self._highest + 1
+        if sequence >= SEQUENCE_END or len(blobs) > MAX_BLOBS or len(documents) > MAX_DOCUMENTS:
+            raise UsageError(
+                "too much for one store", found=f"{len(blobs)} blobs, {len(documents)} documents"
+            )
+        snapshot = Snapshot(sequence, dict(blobs), dict(documents))
+        raw = snapshot.encode()
+        offsets = self._write_snapshot(raw)
+        root = Root(
+            self._store_id,
+            sequence,
+            self._geometry,
+            self._blob_cursor,
+            self._zone_cursor,
+            len(raw),
+            offsets,
+            hashlib.sha256(raw).digest(),
+        )
+        slot = store_roots.next_slot(self._history)
+        self._in_doubt = True
+        store_roots.write_root(self._device, slot, root)
+        self._in_doubt = False
+        self._highest = sequence
+        self._history = [Committed(slot, root, snapshot), *self._history[:1]]
+        self._documents = dict(documents)
+        self._blobs = dict(blobs)
+
+    def _write_snapshot(self, raw: bytes) -> tuple[int, int]:
+        """Write both copies at the same place of the two zones; return their offsets."""
+        limit = self._geometry.max_snapshot
+        if len(raw) > limit:
+            raise NoSpace(
+                "index and documents do not fit", where="store", needed=len(raw), free=limit, largest=limit
+            )
+        problem: DeviceError | None = None
+        for _ in range(SNAPSHOT_TRIES):
+            there = place(len(raw), self._taken_in_zones(), 0, self._geometry.zone_size, self._zone_cursor)
+            if there is None:
+                break
+            self._zone_cursor = there.end
+            first, second = self._geometry.zones
+            offsets = first + there.offset, second + there.offset
+            try:
+                store_roots.write_snapshot(self._device, raw, offsets)
+                return offsets
+            except DeviceError as e:
+                self._bad_zone_places.add(there)
+                problem = e
+        raise DeviceError(
+            "no good place for the store's index", where="store", found=problem, hint="the flash is worn out"
+        ) from problem
+
+    def _taken_in_zones(self) -> list[Extent]:
+        taken = list(self._bad_zone_places)
+        for committed in self._history:
+            root = committed.root
+            for zone, offset in zip(self._geometry.zones, root.snapshot_offsets, strict=True):
+                taken.append(Extent(offset - zone, root.snapshot_length))
+        return taken
+
+    # Space and bytes
+
+    def _reserve(self, length: int, what: str) -> Extent:
+        space = self.space()
+        if round_up(length) <= space.largest:
+            for may_reclaim in (True, True, False):
+                extent = place(
+                    length,
+                    self._taken_by_blobs(),
+                    self._geometry.blobs_start,
+                    self._geometry.blobs_end,
+                    self._blob_cursor,
+                )
+                if extent is not None:
+                    self._blob_cursor = extent.end
+                    return extent
+                if may_reclaim:  # only older states stand in the way: let the index of today take their place
+                    self._transact(self._documents, self._blobs)
+        raise NoSpace(
+            "blob does not fit", where=f"store, {what}", needed=length, free=space.free, largest=space.largest
+        )
+
+    def _taken_by_blobs(self) -> set[Extent]:
+        taken = set(self._blobs.values()) | self._bad_places
+        for committed in self._history:
+            taken.update(committed.snapshot.blobs.values())
+        return taken
+
+    def _need_certainty(self) -> None:
+        if self._in_doubt:
+            raise DeviceError(
+                "a root could not be written, so it is not known which state counts",
+                where="store",
+                hint="open the store again",
+            )

@@ -1,0 +1,56 @@
+"""Finding room: gaps between extents, and the next one that fits. Pure.
+
+Searches go on where the last one ended, so that writes go round the flash and wear it evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from firmware_mgr.flash.store_geometry import Extent, round_up
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Room for blobs, in bytes: in all, taken, free, and the largest free piece."""
+
+    total: int
+    used: int
+    free: int
+    largest: int
+
+
+def gaps(taken: Iterable[Extent], start: int, end: int) -> list[tuple[int, int]]:
+    """The free pieces between `start` and `end`, as (from, to). Extents may overlap each other."""
+    found: list[tuple[int, int]] = []
+    free_from = start
+    for extent in sorted(taken):
+        if extent.offset > free_from:
+            found.append((free_from, min(extent.offset, end)))
+        free_from = max(free_from, extent.end)
+        if free_from >= end:
+            return found
+    found.append((free_from, end))
+    return found
+
+
+def place(length: int, taken: Iterable[Extent], start: int, end: int, cursor: int) -> Extent | None:
+    """The first free place for `length` bytes from `cursor` on, else from `start`; None if there is none."""
+    needed = round_up(length)
+    free = gaps(taken, start, end)
+    for low, high in free:
+        at = max(low, cursor)
+        if high - at >= needed:
+            return Extent(at, length)
+    for low, high in free:
+        if high - low >= needed:
+            return Extent(low, length)
+    return None
+
+
+def measure(taken: Iterable[Extent], start: int, end: int) -> Space:
+    """How much of `start` to `end` is taken and free."""
+    pieces = [high - low for low, high in gaps(taken, start, end)]
+    free = sum(pieces)
+    return Space(end - start, end - start - free, free, max(pieces, default=0))
