@@ -217,9 +217,13 @@ class TableOfContents:
         return self.modules[-1].offset + self.modules[-1].stored_length if self.modules else 0
 
 
-def module_order(module: Module) -> tuple[str, int]:
+#: CPUs in the order of their codes (§4.2).
+_CPU_ORDER: tuple[CpuArch | None, ...] = (None, CpuArch.AARCH64, CpuArch.ARMV7, CpuArch.X86_64)
+
+
+def module_order(path: str, cpu: CpuArch | None) -> tuple[str, int]:
     """The key by which modules are sorted: path, then CPU in the order of its codes, `any` first."""
-    return (module.path, 0 if module.cpu is None else 1 + list(CpuArch).index(module.cpu))
+    return (path, _CPU_ORDER.index(cpu))
 
 
 def select(toc: TableOfContents, cpu: CpuArch) -> tuple[Module, ...]:
@@ -249,7 +253,7 @@ def _check_set(names: Sequence[str], what: str) -> None:
 
 def _check_order(modules: Sequence[Module]) -> None:
     for before, after in pairwise(modules):
-        if module_order(before) >= module_order(after):
+        if module_order(before.path, before.cpu) >= module_order(after.path, after.cpu):
             raise UsageError(
                 "modules are not sorted and unique",
                 expected="order of path, then CPU",
