@@ -88,9 +88,8 @@ class NetbootHttp:
     ) -> web.StreamResponse:
         etag = etag_of(blob)
         headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-        wanted = (
-            None if request.method == "HEAD" else request.headers.get("Range")
-        )  # RFC 9110 §14.2: GET only
+        headed = request.method == "HEAD"
+        wanted = None if headed else request.headers.get("Range")  # RFC 9110 §14.2: GET only
         selection = select(wanted, request.headers.get("If-Range"), length=blob.length, etag=etag)
         if isinstance(selection, Unsatisfiable):
             reason = f"range {printable(wanted or '')} of {blob.length} bytes"
@@ -103,7 +102,7 @@ class NetbootHttp:
             headers["Content-Range"] = f"bytes {selection.first}-{selection.last}/{blob.length}"
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = size
-        if request.method == "HEAD":
+        if headed:
             self._ended(asked, 0, Outcome.PROBE, "HEAD")
             return response
         self._on_event(TransferStarted(slot, NetProtocol.HTTP, asked.name, asked.peer, size))
@@ -139,5 +138,5 @@ class NetbootHttp:
 
 
 def _name_of(request: web.Request) -> str:
-    """The path without its first slash, percent-decoded exactly once; what is not UTF-8 is no name of ours."""
+    """The path without its first slash, percent-decoded exactly once; what is not UTF-8 matches nothing."""
     return unquote(request.rel_url.raw_path.removeprefix("/"), errors="replace")

@@ -108,6 +108,7 @@ class TftpTransfer:
         self.acked = 0
         self.next_deadline: float | None = None
         self._sent = 0
+        self._doubtful = 0  # blocks up to here were sent twice: an ACK for one may be for its first copy
         self._silences = 0
         self._credit = CREDIT_WINDOWS
 
@@ -128,9 +129,16 @@ class TftpTransfer:
         self._wait(now)
         if self.state is State.NEGOTIATING:
             return [SendOptions()]
-        count = min(self.terms.window, self.blocks - self.acked)
-        self._sent = self.acked + count
-        return [SendBlocks(self.acked + 1, count)]
+        self._doubtful = self._sent
+        self._sent = self.acked
+        return self._advance(now)
+
+    def _advance(self, now: float) -> list[Action]:
+        """Send what the window has room for beyond what was sent."""
+        self._wait(now)
+        first = self._sent + 1
+        self._sent = max(self._sent, min(self.acked + self.terms.window, self.blocks))
+        return [SendBlocks(first, self._sent - first + 1)] if self._sent >= first else []
 
     def _wait(self, now: float) -> None:
         patience = PATIENCE[min(self._silences, len(PATIENCE) - 1)]
@@ -161,7 +169,12 @@ class TftpTransfer:
         self._silences = 0
         if self.acked == self.blocks:
             return self._end(Outcome.DONE, "")
-        self._credit = min(self._credit + 1, CREDIT_WINDOWS) if ahead == outstanding else 0
+        if ahead == outstanding:
+            self._credit = min(self._credit + 1, CREDIT_WINDOWS)
+            return self._advance(now)
+        if self.acked <= self._doubtful:
+            return self._advance(now)
+        self._credit = 0
         return self._repeat(now)
 
     def _acked_again(self, now: float) -> list[Action]:

@@ -6,7 +6,7 @@ Knows numbers only (RFC 2347, 2348, 2349, 7440); pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from firmware_mgr.netboot.tftp_codec import (
@@ -31,7 +31,7 @@ class Terms:
     blksize: int = DEFAULT_BLKSIZE
     window: int = 1
     timeout: int | None = None
-    granted: Mapping[str, str] = MappingProxyType({})
+    granted: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def asked_size(self) -> bool:
