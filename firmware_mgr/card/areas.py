@@ -1,0 +1,84 @@
+"""A card's flash, opened: table, control, boot partitions, store and state. Opening writes nothing.
+
+Knows which areas there are and whether each can be read; what is in them is for `inspection` and `burn`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firmware_mgr.card.loader import LoaderWords
+from firmware_mgr.flash.boot_partition import BootPartitions
+from firmware_mgr.flash.device import FlashDevice, Window
+from firmware_mgr.flash.errors import FlashFormatError, StoreMissing
+from firmware_mgr.flash.gpt import FlashLayout, Partition, find, plan, read_table
+from firmware_mgr.flash.letter import Letter
+from firmware_mgr.flash.store import Store
+from firmware_mgr.link.messages import AreaState, BootSource
+from firmware_mgr.model.errors import DeviceError, UsageError
+
+#: What lies before the first partition: nothing but zeros means that nobody ever wrote a table.
+_HEAD_BYTES = 64 * 1024
+
+
+@dataclass
+class Areas:
+    """What cannot be read or opened is None: `partitions` (the table), `store`, `state`."""
+
+    device: FlashDevice
+    layout: FlashLayout
+    words: LoaderWords
+    table: AreaState
+    partitions: tuple[Partition, ...] | None = None
+    store: Store | None = None
+    store_state: AreaState = AreaState.EMPTY
+    state: Store | None = None
+
+    @property
+    def in_use(self) -> Letter | None:
+        """The boot partition that we run from; None when we were netbooted."""
+        return {BootSource.A: Letter.A, BootSource.B: Letter.B}.get(self.words.source)
+
+    def window(self, name: str) -> Window:
+        """Raises FlashFormatError when the table has no such partition."""
+        if self.partitions is None:
+            raise FlashFormatError("there is no partition table", where="flash", expected=name)
+        return find(self.partitions, name).window(self.device)
+
+    @property
+    def boot(self) -> BootPartitions:
+        return BootPartitions({letter: self.window(letter.partition) for letter in Letter}, self.in_use)
+
+    def open_stores(self) -> None:
+        """Open store and state, as far as they can be. Both stay None on flash without a table."""
+        if self.partitions is None:
+            return
+        try:
+            self.store, self.store_state = Store.open(self.window("store")), AreaState.GOOD
+        except StoreMissing:
+            self.store, self.store_state = None, AreaState.EMPTY
+        except DeviceError:
+            self.store, self.store_state = None, AreaState.BAD
+        try:
+            self.state = Store.open(self.window("state"))
+        except DeviceError:
+            self.state = None
+
+
+def open_areas(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> Areas:
+    """Open what can be opened. Raises DeviceError only when the flash itself cannot be read at all."""
+    try:
+        areas = Areas(device, layout, words, AreaState.GOOD, read_table(device))
+    except FlashFormatError:
+        head = device.read(0, min(_HEAD_BYTES, device.size))
+        return Areas(device, layout, words, AreaState.BAD if any(head) else AreaState.EMPTY)
+    areas.open_stores()
+    return areas
+
+
+def expected_table(device: FlashDevice, layout: FlashLayout) -> tuple[Partition, ...]:
+    """The table that the board file asks for. Raises DeviceError when the flash is too small for it."""
+    try:
+        return plan(layout, device.size)
+    except UsageError as e:
+        raise DeviceError(e.what, where="flash", expected=e.expected, found=e.found, hint=e.hint) from e

@@ -1,0 +1,404 @@
+"""Makes flash hold a software set: compares first, writes only what is not there, reads back, then says so.
+
+Knows the order of writes that no power cut can hurt:
+1. Read and verify the heads of all packages: an unsigned, foreign or wrong-CPU one ends it before any write.
+2. Partition table, store and state area, where they are missing.
+3. Control: the target boot partition is not to be started while it is being written.
+4. Boot image pieces that differ; sync; the whole image read back.
+5. Modules that are missing or bad; then one transaction with the records of set, packages and boot image.
+6. Control: the target goes on trial.
+A cut at any point leaves either the old way to boot, or netboot; the same order again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from firmware_mgr.card.areas import Areas, expected_table
+from firmware_mgr.card.inspection import content_modules
+from firmware_mgr.card.records import (
+    STORED,
+    VALIDATED,
+    BootEntry,
+    PackageEntry,
+    boot_document,
+    boot_name,
+    package_document,
+    read_records,
+    set_document,
+)
+from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
+from firmware_mgr.flash.control import begin_trial, confirm_validated, fall_back, read_control, write_control
+from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
+from firmware_mgr.flash.gpt import write_table
+from firmware_mgr.flash.letter import Letter
+from firmware_mgr.flash.store import Store
+from firmware_mgr.link import messages as m
+from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
+from firmware_mgr.model.ids import CpuArch, Digest
+from firmware_mgr.model.software import PackageRef
+from firmware_mgr.package.contents import Module, TableOfContents, select
+from firmware_mgr.package.decoding import decode_module
+from firmware_mgr.package.head import PackageHeader, parse_header, verify_contents
+from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.layout import HEADER_SIZE
+
+#: What is put into the store is made durable at least this often, so that a power cut costs no more.
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+#: Pieces are fetched in runs of at most this many bytes.
+_RUN_BYTES = 8 * PIECE_SIZE
+
+#: A pristine card: no boot partition is committed, the network is.
+_NOTHING = ControlRecord(Target.NETBOOT, None, 0, 0, Maker.AGENT, 1)
+
+
+class Blobs(Protocol):
+    """Where bytes come from: the master's bulk server, or a twin."""
+
+    def fetch(self, digest: Digest, start: int, length: int) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    ref: PackageRef
+    header: PackageHeader
+    head: bytes
+    toc: TableOfContents
+    modules: tuple[Module, ...]
+
+
+@dataclass
+class Burner:
+    """One burn. `report` is called with step, bytes done and in all, and bytes written to flash so far."""
+
+    areas: Areas
+    blobs: Blobs
+    keyring: Keyring
+    cpu: CpuArch
+    board: str
+    state_documents: Callable[[], dict[str, bytes | None]]
+    report: Callable[[str, int, int, int], None]
+    clock: Callable[[], float] = time.monotonic
+    _boot_written: int = field(default=0, init=False)
+    _package_written: int = field(default=0, init=False)
+
+    def burn(self, order: m.Burn) -> m.Stored:
+        """Raises PeerError for what must not be burned, DeviceError for flash that cannot take it."""
+        started = self.clock()
+        layout = self._check_image(order)
+        packages = [self._fetch_head(ref) for ref in order.wanted.packages]
+        self._prepare_flash()
+        target = self._burn_boot(order, layout)
+        self._burn_packages(order, packages, target, layout)
+        reboot = target is not self.areas.in_use
+        if reboot:
+            self._put_on_trial(target, order.trial_tries)
+        return m.Stored(
+            order.wanted.digest,
+            self._boot_written,
+            self._package_written,
+            target.value,
+            reboot,
+            self.clock() - started,
+        )
+
+    # 1. What is ordered.
+
+    def _check_image(self, order: m.Burn) -> BootImageLayout:
+        ref = order.wanted.boot_image
+        if ref.board != self.board:
+            raise PeerError(
+                "boot image is for another board",
+                where=f"boot image {ref.version}",
+                expected=self.board,
+                found=ref.board,
+            )
+        if order.boot_pieces.piece_size != PIECE_SIZE:
+            found = order.boot_pieces.piece_size
+            raise PeerError("boot image has pieces of another size", expected=PIECE_SIZE, found=found)
+        try:
+            return BootImageLayout(ref.length, ref.digest, order.boot_pieces.pieces)
+        except UsageError as e:
+            raise PeerError(
+                e.what, where=f"boot image {ref.version}", expected=e.expected, found=e.found
+            ) from e
+
+    def _fetch_head(self, ref: PackageRef) -> _Package:
+        where = f"package {ref.name} {ref.version}"
+        start = self._whole(ref.digest, 0, HEADER_SIZE)
+        header = parse_header(start, where)
+        if header.total_length != ref.length:
+            raise PeerError(
+                "package has another length", where=where, expected=ref.length, found=header.total_length
+            )
+        head = start + self._whole(ref.digest, HEADER_SIZE, header.head_length - HEADER_SIZE)
+        toc = verify_contents(header, head, self.keyring, where)
+        if (toc.name, toc.version) != (ref.name, ref.version):
+            found = f"{toc.name} {toc.version}"
+            raise PeerError(
+                "package is another one", where=where, expected=f"{ref.name} {ref.version}", found=found
+            )
+        return _Package(ref, header, head, toc, select(toc, self.cpu))
+
+    def _whole(self, digest: Digest, start: int, length: int) -> bytes:
+        return b"".join(self.blobs.fetch(digest, start, length))
+
+    # 2. The areas.
+
+    def _prepare_flash(self) -> None:
+        areas = self.areas
+        expected = expected_table(areas.device, areas.layout)
+        if areas.partitions is not None and areas.partitions != expected:
+            raise DeviceError(
+                "flash is laid out otherwise than the board file says",
+                where="partition table",
+                expected=", ".join(f"{p.name} {p.size >> 20} MiB" for p in expected),
+                found=", ".join(f"{p.name} {p.size >> 20} MiB" for p in areas.partitions),
+                hint="erase the flash to lay it out anew; everything on it is lost",
+            )
+        if areas.partitions is None and areas.in_use is not None:
+            raise DeviceError("partition table vanished while the card runs from flash", where="flash")
+        write_table(areas.device, expected)
+        areas.partitions, areas.table = expected, m.AreaState.GOOD
+        areas.open_stores()
+        if areas.store is None:
+            areas.store = Store.format(areas.window("store"), store_id=os.urandom(16))
+            areas.store_state = m.AreaState.GOOD
+        if areas.state is None:
+            areas.state = Store.format(areas.window("state"), store_id=os.urandom(16))
+        areas.state.commit(self.state_documents())
+
+    @property
+    def _store(self) -> Store:
+        assert self.areas.store is not None
+        return self.areas.store
+
+    # 3. and 4. The boot image.
+
+    def _burn_boot(self, order: m.Burn, layout: BootImageLayout) -> Letter:
+        target, missing = self._choose(layout)
+        if missing:
+            self._take_out_of_use(target)
+            self._write_pieces(target, layout, missing)
+        self.areas.boot.sync(target)
+        found = self.areas.boot.verify(target, layout)
+        if found != layout.digest:
+            raise DeviceError(
+                "boot image reads back differently",
+                where=target.partition,
+                expected=layout.digest.short,
+                found=found.short,
+            )
+        return target
+
+    def _choose(self, layout: BootImageLayout) -> tuple[Letter, list[int]]:
+        """The partition to hold the image, and which of its pieces are missing there."""
+        areas, boot = self.areas, self.areas.boot
+        lacks = {letter: boot.missing_pieces(letter, layout) for letter in Letter}
+        if areas.in_use is not None:
+            target = areas.in_use if not lacks[areas.in_use] else areas.in_use.other
+            return target, lacks[target]
+        recorded = read_records(self._store.documents()).boot
+        control = read_control(areas.window("control")).effective
+
+        def preference(letter: Letter) -> tuple[bool, int, bool]:
+            known = letter in recorded and recorded[letter].ref.digest == layout.digest
+            return (not known, len(lacks[letter]), control.boot is Target.of(letter))
+
+        target = min(Letter, key=preference)
+        return target, lacks[target]
+
+    def _take_out_of_use(self, target: Letter) -> None:
+        """No loader shall start the partition, and no record shall vouch for it, while it is written."""
+        window = self.areas.window("control")
+        state = read_control(window)
+        write_control(window, fall_back(state.record or _NOTHING, target))
+        self._store.commit({boot_name(target): None})
+
+    def _write_pieces(self, target: Letter, layout: BootImageLayout, missing: list[int]) -> None:
+        boot, total = self.areas.boot, sum(layout.span(index)[1] for index in missing)
+        done = 0
+        local = self._local_pieces(target, layout)
+        for run in _runs(missing):
+            if all(index in local for index in run):
+                source = b"".join(self._read_piece(target.other, layout, index) for index in run)
+            else:
+                start, _ = layout.span(run[0])
+                end = sum(layout.span(run[-1]))
+                source = self._whole(layout.digest, start, end - start)
+            base, _ = layout.span(run[0])
+            for index in run:
+                offset, length = layout.span(index)
+                boot.write_piece(target, layout, index, source[offset - base : offset - base + length])
+                self._boot_written += length
+                done += length
+            boot.sync(target)
+            self.report("boot image", done, total, self._boot_written)
+
+    def _local_pieces(self, target: Letter, layout: BootImageLayout) -> set[int]:
+        """Pieces that the other partition holds: these need not travel."""
+        bad = set(self.areas.boot.missing_pieces(target.other, layout))
+        return {index for index in range(len(layout.pieces)) if index not in bad}
+
+    def _read_piece(self, letter: Letter, layout: BootImageLayout, index: int) -> bytes:
+        offset, length = layout.span(index)
+        return self.areas.window(letter.partition).read(offset, length)
+
+    # 5. Packages and records.
+
+    def _burn_packages(
+        self, order: m.Burn, packages: list[_Package], target: Letter, layout: BootImageLayout
+    ) -> None:
+        store = self._store
+        bad = store.bad_blobs()
+        store.forget(bad)
+        wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
+        lacking = [(package, module) for package, module in wanted if not store.has(module.sha256)]
+        self._check_room(packages, lacking)
+        total = sum(module.length for _, module in lacking)
+        done = since_checkpoint = 0
+        for package, module in lacking:
+            if not store.has(module.sha256):  # one content may stand under several paths
+                self._put_module(package, module)
+                self._package_written += module.length
+                since_checkpoint += module.length
+            done += module.length
+            if since_checkpoint >= CHECKPOINT_BYTES:
+                store.checkpoint()
+                since_checkpoint = 0
+            self.report("packages", done, total, self._boot_written + self._package_written)
+        documents: dict[str, bytes | None] = {}
+        for package in packages:
+            head = Digest.of(package.head)
+            if not store.has(head):
+                store.put(head, len(package.head), [package.head])
+                self._package_written += len(package.head)
+            name, value = package_document(PackageEntry(package.ref, head))
+            documents[name] = value
+        self._commit(order, documents, target, layout)
+
+    def _put_module(self, package: _Package, module: Module) -> None:
+        place = package.header.byte_range(module)
+        where = f"package {package.ref.name} {package.ref.version}"
+        stored = self.blobs.fetch(package.ref.digest, place.start, len(place)) if len(place) else iter(())
+        # Decoded whole before the first byte is written: what does not have its hash never reaches flash.
+        content = b"".join(decode_module(module, stored, where))
+        self._store.put(module.sha256, module.length, [content])
+
+    def _check_room(self, packages: list[_Package], lacking: list[tuple[_Package, Module]]) -> None:
+        unique = {module.sha256: module.length for _, module in lacking}
+        needed = sum(-(-length // 4096) * 4096 for length in unique.values())
+        needed += sum(-(-len(package.head) // 4096) * 4096 for package in packages)
+        self._drop_unneeded(packages, needed)
+        free = self._store.space().free
+        if needed > free:
+            raise DeviceError(
+                "the set does not fit in the store",
+                where="store",
+                expected=f"{needed} bytes free",
+                found=f"{free} bytes free",
+                hint="a smaller set, or a larger store in the board file",
+            )
+
+    def _drop_unneeded(self, packages: list[_Package], needed: int) -> None:
+        """Only when room is short: what neither the wanted nor the validated set needs."""
+        if needed <= self._store.space().largest:
+            return
+        keep = self._needed_blobs(packages)
+        self._store.commit({}, keep=[digest for digest in keep if self._store.has(digest)])
+
+    def _needed_blobs(self, packages: list[_Package]) -> set[Digest]:
+        keep = {Digest.of(package.head) for package in packages}
+        keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
+        records = read_records(self._store.documents())
+        for software in records.kept_sets.values():
+            for ref in software.packages:
+                entry = records.packages.get(ref.digest)
+                if entry is not None and ref.digest not in {package.ref.digest for package in packages}:
+                    keep |= self._blobs_of(entry)
+        return keep
+
+    def _blobs_of(self, entry: PackageEntry) -> set[Digest]:
+        try:
+            head = self._store.read(entry.head)
+            toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, self.keyring)
+            return {entry.head, *(module.sha256 for module in content_modules(select(toc, self.cpu)))}
+        except FwmgrError:
+            return set()
+
+    def _commit(
+        self, order: m.Burn, documents: dict[str, bytes | None], target: Letter, layout: BootImageLayout
+    ) -> None:
+        name, value = set_document(order.wanted)
+        documents[name] = value
+        documents[STORED] = order.wanted.digest.hex.encode()
+        name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
+        documents[name] = value
+        kept = {STORED, VALIDATED, *documents}
+        records = read_records(self._store.documents())
+        wanted_packages = {ref.digest for ref in order.wanted.packages}
+        validated = records.sets.get(records.validated) if records.validated else None
+        if validated is not None:
+            kept.add(set_document(validated)[0])
+            wanted_packages |= {ref.digest for ref in validated.packages}
+        for digest, entry in records.packages.items():
+            if digest in wanted_packages:
+                kept.add(package_document(entry)[0])
+        for old in self._store.documents():
+            if old.startswith(("set/", "package/")) and old not in kept:
+                documents[old] = None
+        self._store.commit(documents)
+
+    # 6. Control.
+
+    def _put_on_trial(self, target: Letter, tries: int) -> None:
+        window = self.areas.window("control")
+        state = read_control(window)
+        write_control(window, begin_trial(state.record or _NOTHING, target, tries))
+        _heal(self.areas)
+
+
+def commit_boot(areas: Areas, set_digest: Digest) -> None:
+    """The master has validated us: this set is the one to run, and the boot partition in use is permanent."""
+    store = areas.store
+    if store is None:
+        raise DeviceError("there is no store to record the validated set in", where="flash")
+    store.commit({VALIDATED: set_digest.hex.encode()})
+    if areas.in_use is None:
+        return
+    window = areas.window("control")
+    state = read_control(window)
+    wanted = confirm_validated(state.record or _NOTHING, areas.in_use)
+    current = state.record
+    if current is None or (wanted.boot, wanted.trial, wanted.left_a, wanted.left_b) != (
+        current.boot,
+        current.trial,
+        current.left_a,
+        current.left_b,
+    ):
+        write_control(window, wanted)
+    _heal(areas)
+
+
+def _heal(areas: Areas) -> None:
+    """Rewrite a copy of control that cannot be used: there must be two, for a cut may cost one."""
+    window = areas.window("control")
+    state = read_control(window)
+    if state.record is not None and any(copy.record is None for copy in state.copies):
+        write_control(window, state.record)
+
+
+def _runs(indices: list[int]) -> Iterator[list[int]]:
+    """Neighbouring pieces together, up to _RUN_BYTES: one request each."""
+    run: list[int] = []
+    for index in indices:
+        if run and (index != run[-1] + 1 or len(run) * PIECE_SIZE >= _RUN_BYTES):
+            yield run
+            run = []
+        run.append(index)
+    if run:
+        yield run
