@@ -100,6 +100,45 @@ def verify_contents(
     `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed by
     keys of the keyring, or altered) or PackageFormatError.
     """
+    signatures = read_signatures(header, head, where)
+    table = _bound_table(header, head, where)
+    message = layout.signed_message(header.raw, hashlib.sha256(table).digest())
+    for signature in signatures:
+        keyring.verify(signature.key, message, signature.signature, where)
+    return _decode(header, table, where)
+
+
+def show_contents(header: PackageHeader, head: bytes, where: str = "package") -> TableOfContents:
+    """The table of contents without a look at who signed it: to be shown to a person, never to be followed.
+
+    Raises PackageFormatError or PackageRefused.
+    """
+    read_signatures(header, head, where)
+    return _decode(header, _bound_table(header, head, where), where)
+
+
+def _bound_table(header: PackageHeader, head: bytes, where: str) -> bytes:
+    """The table's bytes, when they are those that the header was made for."""
+    table = head[header.table_offset :]
+    found = hashlib.sha256(table).hexdigest()
+    if found != header.table_sha256.hex:
+        raise PackageRefused(
+            "table of contents was altered",
+            where=where,
+            expected=f"SHA-256 {header.table_sha256}",
+            found=found,
+        )
+    return table
+
+
+def _decode(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
+    toc = decode_table(table, where)
+    _must(where, "content has another length than its modules", header.content_length, toc.content_length)
+    return toc
+
+
+def read_signatures(header: PackageHeader, head: bytes, where: str = "package") -> tuple[Signature, ...]:
+    """The signatures as they stand, unchecked, out of the whole head. Raises PackageFormatError."""
     if len(head) != header.head_length:
         raise PackageFormatError(
             "head has the wrong length", where=where, expected=header.head_length, found=len(head)
@@ -111,26 +150,6 @@ def verify_contents(
             expected=hashlib.sha256(header.raw).hexdigest(),
             found=hashlib.sha256(head[:HEADER_SIZE]).hexdigest(),
         )
-    signatures = read_signatures(header, head, where)
-    table = head[header.table_offset :]
-    table_sha256 = hashlib.sha256(table)
-    if table_sha256.hexdigest() != header.table_sha256.hex:
-        raise PackageRefused(
-            "table of contents was altered",
-            where=where,
-            expected=f"SHA-256 {header.table_sha256}",
-            found=table_sha256.hexdigest(),
-        )
-    message = layout.signed_message(header.raw, table_sha256.digest())
-    for signature in signatures:
-        keyring.verify(signature.key, message, signature.signature, where)
-    toc = decode_table(table, where)
-    _must(where, "content has another length than its modules", header.content_length, toc.content_length)
-    return toc
-
-
-def read_signatures(header: PackageHeader, head: bytes, where: str = "package") -> tuple[Signature, ...]:
-    """The signatures as they stand, unchecked. Raises PackageFormatError."""
     spot = f"{where}: signatures"
     block = head[header.signatures_offset : header.table_offset]
     try:

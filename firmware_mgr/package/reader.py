@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -19,7 +19,14 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
 from firmware_mgr.package.decoding import CHUNK, decode_module
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
-from firmware_mgr.package.head import PackageHeader, Signature, parse_header, read_signatures, verify_contents
+from firmware_mgr.package.head import (
+    PackageHeader,
+    Signature,
+    parse_header,
+    read_signatures,
+    show_contents,
+    verify_contents,
+)
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
 
@@ -37,7 +44,7 @@ __all__ = [
 
 
 class PackageFile:
-    """An open package whose head has been verified. Modules are checked each time they are read."""
+    """An open package with its head read. Modules are checked against the table each time they are read."""
 
     def __init__(
         self,
@@ -57,6 +64,15 @@ class PackageFile:
     @classmethod
     def open(cls, path: Path, keyring: Keyring) -> Self:
         """Open and verify the head. Raises UsageError (no file), PackageFormatError or PackageRefused."""
+        return cls._open(path, lambda header, head: verify_contents(header, head, keyring, str(path)))
+
+    @classmethod
+    def open_to_show(cls, path: Path) -> Self:
+        """Open without a look at who signed: to be shown to a person, never to be followed."""
+        return cls._open(path, lambda header, head: show_contents(header, head, str(path)))
+
+    @classmethod
+    def _open(cls, path: Path, contents: Callable[[PackageHeader, bytes], TableOfContents]) -> Self:
         where = str(path)
         try:
             stream = path.open("rb")
@@ -73,7 +89,7 @@ class PackageFile:
                     found=length,
                 )
             head = header.raw + stream.read(header.head_length - HEADER_SIZE)
-            toc = verify_contents(header, head, keyring, where)
+            toc = contents(header, head)
             return cls(stream, header, toc, read_signatures(header, head, where), where)
         except BaseException:
             stream.close()
