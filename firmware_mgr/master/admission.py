@@ -9,16 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from firmware_mgr.master.documents import Admission
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import SlotId
-
-
-class Admission(Enum):
-    """How a slot admits a card. OPEN pins the first key that is seen and so becomes PINNED."""
-
-    OPEN = "open"
-    PINNED = "pinned"
-    APPROVED = "approved"
 
 
 class Entry(Enum):

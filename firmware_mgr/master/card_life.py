@@ -18,6 +18,8 @@ class CardEvent(Enum):
 
     BURN_ASKED = "burn asked"
     NETBOOT_SEEN = "netboot seen"  # a netboot request of the card's firmware was answered
+    UP_FROM_NETWORK = "up from the network"  # hello received, not judged yet
+    UP_FROM_FLASH = "up from flash"
     RUNNABLE = "runnable"  # hello: its flash holds what it should run
     NEEDS_BURN = "needs burn"  # hello: something is missing or bad
     NOTHING_TO_RUN = "nothing to run"  # hello: no software set for it, or it does not fit
@@ -70,6 +72,8 @@ _WAIT = Step(_S.STORED, Do.SEND_HOLD)
 _ANYWHERE: dict[CardEvent, Step | None] = {
     _E.BURN_ASKED: _NETBOOT,
     _E.NETBOOT_SEEN: Step(_S.NETBOOTING),
+    _E.UP_FROM_NETWORK: Step(_S.AGENT_UP),
+    _E.UP_FROM_FLASH: Step(_S.AWAITING_VALIDATION),
     _E.RUNNABLE: _RUN,
     _E.NEEDS_BURN: _BURN,
     _E.NOTHING_TO_RUN: _HOLD,

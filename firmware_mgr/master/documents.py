@@ -53,6 +53,10 @@ class CardRecord:
     wanted: SoftwareSet | None = None
     actual: dict[str, Any] | None = None
     last_validated: Digest | None = None
+    last_good: SoftwareSet | None = None
+    rejected: tuple[Digest, ...] = ()
+    tries: int = 0
+    renewable: bool = False
     state: CardState = CardState.ABSENT
     reason: str = ""
     present: bool = False

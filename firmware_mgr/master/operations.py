@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from firmware_mgr.model.errors import PeerError
+from firmware_mgr.master.documents import OperationRecord
+from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
 
-KIND = "operation"
-SCHEMA = 1
+BURN_ALL = "burn-all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,49 +96,41 @@ class Operation:
     def states(self) -> dict[SlotId, CardState]:
         return {slot: work.state for slot, work in self.cards.items()}
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "kind": KIND,
-            "schema": SCHEMA,
-            "id": self.id,
-            "what": "burn-all",
-            "state": self.state.value,
-            "created_at": self.created_at,
-            "finished_at": self.finished_at,
-            "ready_for_use": self.ready_for_use,
-            "masters": self.masters,
-            "events": list(self.events),
-            "cards": {str(slot): work.document() for slot, work in sorted(self.cards.items())},
-        }
+    def record(self) -> OperationRecord:
+        """As the catalogue keeps it."""
+        return OperationRecord(
+            id=self.id,
+            kind=BURN_ALL,
+            created_at=self.created_at,
+            state=self.state.value,
+            cards={str(slot): work.document() for slot, work in sorted(self.cards.items())},
+            request={
+                "finished_at": self.finished_at,
+                "ready_for_use": self.ready_for_use,
+                "masters": self.masters,
+                "events": list(self.events),
+            },
+        )
 
     @classmethod
-    def from_document(cls, doc: Mapping[str, Any]) -> Operation:
-        """Raises PeerError when the record is not one of ours or of a newer schema."""
-        if doc.get("kind") != KIND or doc.get("schema") != SCHEMA:
-            raise PeerError(
-                "not an operation record that this master can read",
-                where=f"operations/{doc.get('id')}",
-                expected=f"{KIND} schema {SCHEMA}",
-                found=f"{doc.get('kind')} schema {doc.get('schema')}",
-            )
+    def from_record(cls, record: OperationRecord) -> Operation:
+        """Raises PeerError when the record does not hold what a burn-all keeps."""
         try:
-            finished = doc["finished_at"]
+            finished = record.request["finished_at"]
             return cls(
-                id=str(doc["id"]),
-                state=OperationState(doc["state"]),
-                created_at=float(doc["created_at"]),
+                id=record.id,
+                state=OperationState(record.state),
+                created_at=record.created_at,
                 finished_at=None if finished is None else float(finished),
-                ready_for_use=bool(doc["ready_for_use"]),
-                masters=int(doc["masters"]),
-                events=tuple(str(line) for line in doc["events"]),
+                ready_for_use=bool(record.request["ready_for_use"]),
+                masters=int(record.request["masters"]),
+                events=tuple(str(line) for line in record.request["events"]),
                 cards={
-                    SlotId.parse(slot): CardWork.from_document(work) for slot, work in doc["cards"].items()
+                    SlotId.parse(slot): CardWork.from_document(work) for slot, work in record.cards.items()
                 },
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise PeerError(
-                "broken operation record", where=f"operations/{doc.get('id')}", found=str(e)
-            ) from e
+        except (KeyError, TypeError, ValueError, UsageError) as e:
+            raise PeerError("broken operation record", where=f"operations/{record.id}", found=repr(e)) from e
 
 
 def phase_seconds(work: CardWork, end: float | None) -> list[tuple[str, float]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU
-from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+from firmware_mgr.model.software import SoftwareSet
 
 
 def newest_image(board: str, images: Iterable[ImageRecord]) -> ImageRecord | None:
@@ -43,15 +43,7 @@ def default_set(
         if known_one is None or package.added_at >= known_one.added_at:
             newest[package.name] = package
     ordered = sorted(newest.values(), key=lambda package: (-package.added_at, package.name))
-    return SoftwareSet(image_ref(image), tuple(package_ref(package) for package in ordered))
-
-
-def image_ref(image: ImageRecord) -> BootImageRef:
-    return BootImageRef(image.board, image.version, image.digest, image.length)
-
-
-def package_ref(package: PackageRecord) -> PackageRef:
-    return PackageRef(package.name, package.version, package.digest, package.length)
+    return SoftwareSet(image.ref, tuple(package.ref for package in ordered))
 
 
 def pick_image(board: str, version: str, images: Iterable[ImageRecord]) -> ImageRecord:

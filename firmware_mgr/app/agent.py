@@ -1,0 +1,97 @@
+"""The card's process: the agent with the real flash, network, processes and power of the card it runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import time
+from pathlib import Path
+
+from firmware_mgr import __version__
+from firmware_mgr.card.agent import Agent, AgentParts
+from firmware_mgr.card.loader import LoaderWords
+from firmware_mgr.card.network import NetworkLease, bring_up
+from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
+from firmware_mgr.card.settings import AgentSettings
+from firmware_mgr.flash.device import FileDevice
+from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.ids import SlotId
+
+RUN = Path("/run/fwmgr")
+STATE = Path("/run/fwmgr/state")
+#: linux/reboot.h
+_REBOOT_RESTART = 0x01234567
+#: The store's place in the table that `flash.gpt.plan` makes, as Linux numbers it.
+_STORE_NUMBER = 4
+
+log = logging.getLogger("agent")
+
+
+class LinuxHost:
+    """The card as its kernel shows it."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+
+    def slot(self) -> SlotId:
+        path = self._settings.slot_register
+        try:
+            return SlotId.parse(path.read_text().strip("\0\n "))
+        except OSError as e:
+            raise DeviceError("slot register cannot be read", where=str(path), found=e.strerror) from e
+
+    def monotonic(self) -> float:
+        """Seconds since the kernel started."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def set_clock(self, time_: float) -> None:
+        time.clock_settime(time.CLOCK_REALTIME, max(time_, float(self._settings.build_date)))
+
+    async def network(self) -> NetworkLease:
+        interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir() if path.name != "lo")
+        if not interfaces:
+            raise DeviceError("there is no network interface", where="/sys/class/net")
+        return await bring_up(interfaces[0])
+
+    def reset(self) -> None:
+        logging.shutdown()
+        os.sync()
+        ctypes.CDLL(None, use_errno=True).reboot(_REBOOT_RESTART)
+
+
+def _changed(status: ProcessStatus) -> None:
+    log.info("process %s: %s %s", status.name, status.state.value, status.detail)
+
+
+async def run() -> None:
+    prepare_root()
+    settings = AgentSettings.load()
+    host = LinuxHost(settings)
+    host.set_clock(max(time.time(), float(settings.build_date)))
+    flash = settings.flash_device
+    runner = SetRunner(
+        store_partition=Path(f"{flash}{_STORE_NUMBER}"),
+        state_directory=STATE,
+        run_directory=RUN,
+        on_change=_changed,
+    )
+    words = LoaderWords.read(Path("/proc/cmdline").read_text())
+    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, runner)
+    await Agent(parts).run()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="fwmgr-agent: %(message)s")
+    RUN.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(parents=True, exist_ok=True)
+    try:
+        asyncio.run(run())
+    except FwmgrError as e:
+        log.error("%s", e)
+        raise SystemExit(1) from e
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""The agent's shell: performs what `machine` decides, with flash, network, processes and power handed in.
+
+Knows how each action is done and reports what came of it. Holds no decision of its own. Jobs on flash run in
+one thread, one at a time; the link and the processes go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from firmware_mgr.card import machine as cm
+from firmware_mgr.card.areas import Areas, open_areas
+from firmware_mgr.card.burn import Burner, commit_boot
+from firmware_mgr.card.https import BulkClient, enrol
+from firmware_mgr.card.identity import Identity, client_context
+from firmware_mgr.card.inspection import Inspection, inspect
+from firmware_mgr.card.loader import LoaderWords
+from firmware_mgr.card.network import NetworkLease
+from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
+from firmware_mgr.card.settings import AgentSettings
+from firmware_mgr.flash.device import FlashDevice
+from firmware_mgr.flash.store import Extent
+from firmware_mgr.link import messages as m
+from firmware_mgr.link.transport import LinkStream
+from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.ids import Digest, SlotId
+
+log = logging.getLogger("agent")
+
+#: Progress goes out at most this often, so that a slow link is not filled with it.
+PROGRESS_SECONDS = 0.3
+CONNECT_SECONDS = 10.0
+NO_MASTER = "settings/no-master"
+
+
+class Host(Protocol):
+    """The machine that the agent runs on. A seam."""
+
+    def slot(self) -> SlotId: ...
+
+    def monotonic(self) -> float: ...
+
+    def set_clock(self, time: float) -> None: ...
+
+    async def network(self) -> NetworkLease: ...
+
+    def reset(self) -> None: ...
+
+
+class Runner(Protocol):
+    """Runs a software set's processes. A seam; `runner.SetRunner` is the real one."""
+
+    async def start(
+        self, name: str, packages: Sequence[InstalledPackage], extent_of: Callable[[Digest], Extent]
+    ) -> tuple[ProcessStatus, ...]: ...
+
+    async def stop(self) -> None: ...
+
+    def statuses(self) -> tuple[ProcessStatus, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """All that the agent is composed of."""
+
+    settings: AgentSettings
+    version: str
+    host: Host
+    device: FlashDevice
+    words: LoaderWords
+    runner: Runner
+
+
+class Agent:
+    def __init__(self, parts: AgentParts) -> None:
+        self._parts = parts
+        self._host = parts.host
+        self._slot = parts.host.slot()
+        self._boot_id = uuid.uuid4().hex
+        self._events: asyncio.Queue[cm.Event] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flash_lock = asyncio.Lock()
+        self._link: LinkStream | None = None
+        self._lease: NetworkLease | None = None
+        self._areas: Areas
+        self._inspection: Inspection
+        self._identity: Identity
+        self._machine: cm.CardMachine
+
+    async def run(self) -> None:
+        """Work until the card is reset."""
+        await self._look()
+        self._post(cm.Started())
+        while self._machine.work is not cm.WorkState.RESETTING:
+            event = await self._next_event()
+            for action in self._machine.receive(event, self._host.monotonic()):
+                await self._perform(action)
+        await self._parts.runner.stop()
+        self._host.reset()
+
+    async def _next_event(self) -> cm.Event:
+        deadline = self._machine.next_deadline
+        patience = None if deadline is None else max(0.0, deadline - self._host.monotonic())
+        try:
+            return await asyncio.wait_for(self._events.get(), patience)
+        except TimeoutError:
+            return cm.TimePassed()
+
+    def _post(self, event: cm.Event) -> None:
+        self._events.put_nowait(event)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the agent broke", exc_info=task.exception())
+
+    # Flash.
+
+    async def _look(self) -> None:
+        parts = self._parts
+        self._areas = await asyncio.to_thread(open_areas, parts.device, parts.settings.flash, parts.words)
+        await self._inspect()
+        documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
+        self._identity = Identity.from_documents(documents) or Identity.generate()
+        records = self._inspection.records
+        self._machine = cm.CardMachine(
+            records.validated, _policy(documents.get(NO_MASTER)), stored=frozenset(records.kept_sets)
+        )
+        report = self._inspection.report
+        log.info(
+            "slot %s, board %s, booted from %s; flash: table %s, boot a %s, boot b %s, store %s",
+            self._slot,
+            parts.settings.board,
+            parts.words.source.value,
+            report.table.value,
+            report.boot_a.state.value,
+            report.boot_b.state.value,
+            report.store.value,
+        )
+
+    async def _inspect(self) -> None:
+        settings = self._parts.settings
+        self._inspection = await asyncio.to_thread(inspect, self._areas, settings.keyring, settings.cpu)
+
+    # Actions.
+
+    async def _perform(self, action: cm.Action) -> None:
+        if isinstance(action, cm.Dial):
+            self._spawn(self._dial())
+        elif isinstance(action, cm.SendHello):
+            await self._send(self._hello())
+        elif isinstance(action, cm.Send):
+            await self._send(action.message)
+        elif isinstance(action, cm.CloseLink):
+            log.warning("link closed: %s", action.reason)
+            self._drop_link()
+        elif isinstance(action, cm.SetClock):
+            self._host.set_clock(action.time)
+            await self._keep_policy()
+        elif isinstance(action, cm.BeginBurn):
+            self._spawn(self._burn(action.order))
+        elif isinstance(action, cm.BeginSet):
+            self._spawn(self._run_set(action))
+        else:
+            log.info("reset: %s", action.reason)
+
+    async def _send(self, message: m.FromCard) -> None:
+        if self._link is None:
+            return
+        try:
+            await self._link.send(message)
+        except OSError as e:
+            self._post(cm.LinkLost(str(e)))
+            self._drop_link()
+
+    def _drop_link(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+            self._link = None
+
+    # Link.
+
+    async def _dial(self) -> None:
+        try:
+            if self._lease is None:
+                self._lease = await self._host.network()
+            lease = self._lease
+            if self._identity.certificate_pem is None:
+                await self._enrol(lease)
+            stream = await self._connect(lease)
+        except (OSError, TimeoutError, FwmgrError) as e:
+            log.warning("no link to the master: %s", e or type(e).__name__)
+            self._post(cm.LinkLost(str(e)))
+            return
+        self._link = stream
+        self._post(cm.LinkOpened())
+        await self._listen(stream)
+
+    async def _enrol(self, lease: NetworkLease) -> None:
+        settings = self._parts.settings
+        request = {
+            "protocol": m.PROTOCOL_VERSION,
+            "slot": str(self._slot),
+            "board": settings.board,
+            "cpu": settings.cpu.value,
+            "csr": self._identity.signing_request(self._slot),
+        }
+        context = client_context(settings.authority, None)
+        pem = await asyncio.to_thread(enrol, lease.master, context, request)
+        self._identity = self._identity.with_certificate(pem.encode())
+        if self._areas.state is not None:
+            async with self._flash_lock:
+                await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
+
+    async def _connect(self, lease: NetworkLease) -> LinkStream:
+        context = client_context(self._parts.settings.authority, self._identity)
+        opening = asyncio.open_connection(
+            lease.master, m.LINK_PORT, ssl=context, server_hostname=m.MASTER_NAME
+        )
+        reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
+        return LinkStream(reader, writer)
+
+    async def _listen(self, stream: LinkStream) -> None:
+        reason = "the master closed the link"
+        try:
+            while (document := await stream.receive()) is not None:
+                self._post(cm.Received(m.read_from_master(document)))
+        except ssl.SSLError as e:
+            # TLS 1.3: a refused client certificate shows at the first read. Enrol again with the same key.
+            reason = f"the master does not take our certificate: {e.reason}"
+            self._identity = Identity(self._identity.key_pem, None, self._identity.kept)
+        except (OSError, FwmgrError) as e:
+            reason = str(e)
+        if self._link is stream:
+            log.warning("link lost: %s", reason)
+            self._drop_link()
+            self._post(cm.LinkLost(reason))
+
+    def _hello(self) -> m.Hello:
+        settings, inspection = self._parts.settings, self._inspection
+        return m.Hello(
+            protocol=m.PROTOCOL_VERSION,
+            agent_version=self._parts.version,
+            slot=self._slot,
+            board=settings.board,
+            cpu=settings.cpu.value,
+            boot_source=self._parts.words.source,
+            boot_version=settings.version,
+            flash=inspection.report,
+            believes=inspection.believes(self._areas),
+            sets=tuple(inspection.records.kept_sets.values()),
+            running=self._machine.running is not None,
+            boot_seconds=self._host.monotonic(),
+            boot_id=self._boot_id,
+            key_renewed=not self._identity.kept,
+        )
+
+    async def _keep_policy(self) -> None:
+        """What to do without a master is for the time when there is none: it must be in flash."""
+        policy = self._machine.policy
+        state = self._areas.state
+        text = f"{policy.policy} {policy.seconds}".encode()
+        if state is not None and state.document(NO_MASTER) != text:
+            async with self._flash_lock:
+                await asyncio.to_thread(state.commit, {NO_MASTER: text})
+
+    # Jobs.
+
+    async def _burn(self, order: m.Burn) -> None:
+        loop = asyncio.get_running_loop()
+        last = 0.0
+
+        def report(step: str, done: int, total: int, written: int) -> None:
+            nonlocal last
+            now = self._host.monotonic()
+            if done >= total or now - last >= PROGRESS_SECONDS:
+                last = now
+                message = m.Progress(step, done, total, written)
+                asyncio.run_coroutine_threadsafe(self._send(message), loop)
+
+        assert self._lease is not None
+        settings = self._parts.settings
+        blobs = BulkClient(self._lease.master, client_context(settings.authority, self._identity))
+        burner = Burner(
+            self._areas,
+            blobs,
+            settings.keyring,
+            settings.cpu,
+            settings.board,
+            self._identity.documents,
+            report,
+            self._host.monotonic,
+        )
+        try:
+            async with self._flash_lock:
+                stored = await asyncio.to_thread(burner.burn, order)
+                await self._inspect()
+        except FwmgrError as e:
+            log.error("burn failed: %s", e)
+            self._post(cm.JobFailed(cm.Order.BURN, e.document()))
+            return
+        finally:
+            blobs.close()
+        log.info(
+            "stored set %s: %d bytes of boot image and %d bytes of packages written",
+            stored.set_digest.short,
+            stored.boot_bytes_written,
+            stored.package_bytes_written,
+        )
+        self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
+
+    async def _run_set(self, action: cm.BeginSet) -> None:
+        try:
+            if self._machine.running is None:
+                if action.validated:
+                    async with self._flash_lock:
+                        await asyncio.to_thread(commit_boot, self._areas, action.set_digest)
+                await self._start_processes(action.set_digest)
+        except FwmgrError as e:
+            log.error("set %s cannot be run: %s", action.set_digest.short, e)
+            self._post(cm.JobFailed(cm.Order.RUN, e.document()))
+            return
+        reports = tuple(
+            m.ProcessReport(status.name, status.pid or 0, status.state.value, status.detail)
+            for status in self._parts.runner.statuses()
+        )
+        self._post(cm.SetStarted(m.Running(action.set_digest, reports)))
+
+    async def _start_processes(self, set_digest: Digest) -> None:
+        store = self._areas.store
+        software = self._inspection.records.sets.get(set_digest)
+        if store is None or software is None:
+            raise DeviceError("the set is not in flash", where="store", expected=f"set {set_digest.short}")
+        packages = []
+        for ref in software.packages:
+            stored = self._inspection.packages.get(ref.digest)
+            if stored is None or stored.bad:
+                raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
+            packages.append(InstalledPackage(ref, stored.toc, stored.modules))
+        await self._parts.runner.start(set_digest.short, packages, store.extent)
+
+
+def _policy(raw: bytes | None) -> cm.Policy:
+    """What was kept of the master's wish; waiting is what a card does that was told nothing."""
+    try:
+        name, seconds = (raw or b"").decode().split(" ")
+        return cm.Policy(name, float(seconds))
+    except ValueError:
+        return cm.Policy()

@@ -1,0 +1,54 @@
+"""What the boot image tells the agent: /etc/fwmgr/agent.json and the site's trust beside it. Values only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware_mgr.flash.gpt import FlashLayout
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import CpuArch
+from firmware_mgr.package.keyring import Keyring
+
+HOME = Path("/etc/fwmgr")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """`build_date` is Unix seconds: the card's clock is never set before it. Paths are on the card."""
+
+    board: str
+    cpu: CpuArch
+    version: str
+    build_date: int
+    flash_device: Path
+    flash: FlashLayout
+    slot_register: Path
+    authority: Path
+    keyring: Keyring
+
+    @classmethod
+    def load(cls, home: Path = HOME) -> AgentSettings:
+        """Raises UsageError: a boot image without these is not one of ours."""
+        path = home / "agent.json"
+        try:
+            document: Mapping[str, Any] = json.loads(path.read_text())
+            areas = document["flash"]
+            return cls(
+                board=str(document["board"]),
+                cpu=CpuArch(document["cpu"]),
+                version=str(document["version"]),
+                build_date=int(document["build_date"]),
+                flash_device=Path(areas["device"]),
+                flash=FlashLayout(
+                    int(areas["control"]), int(areas["boot"]), int(areas["store"] or 0), int(areas["state"])
+                ),
+                slot_register=Path(document["slot_register"]),
+                authority=home / "trust" / "authority.pem",
+                keyring=Keyring.load(json.loads((home / "trust" / "keys.json").read_text())),
+            )
+        except (OSError, KeyError, TypeError, ValueError) as e:
+            raise UsageError("boot image has no usable settings", where=str(path), found=repr(e)) from e

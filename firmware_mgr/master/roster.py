@@ -1,0 +1,186 @@
+"""The cards as the master holds them in memory, each change written through to the catalogue first.
+
+Knows records, lives and links of cards; answers netboot's question who asks. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from typing import Any
+
+from firmware_mgr.link.messages import Hello
+from firmware_mgr.master.blobs import BlobStore
+from firmware_mgr.master.card_life import CardLife
+from firmware_mgr.master.catalogue import Catalogue, Put
+from firmware_mgr.master.documents import (
+    CARDS,
+    IMAGES,
+    PACKAGES,
+    CardRecord,
+    ImageRecord,
+    PackageRecord,
+    card_key,
+)
+from firmware_mgr.master.hands import SlotSight
+from firmware_mgr.master.link_server import Link
+from firmware_mgr.master.operations import Traffic
+from firmware_mgr.master.plan import newest_image
+from firmware_mgr.master.settings import BoardFacts, Settings
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import MacAddress, SlotId
+from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.software import BootImageRef, SoftwareSet
+from firmware_mgr.netboot.served import Blob, ServedCard
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One slot. `record` and `life` are durable; the rest is what this master has seen since it started."""
+
+    record: CardRecord
+    life: CardLife
+    link: Link | None = None
+    hello: Hello | None = None
+    target: SoftwareSet | None = None  # what the last verdict told the card to burn or run
+    progress: tuple[str, int, int, int] = ("", 0, 0, 0)
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    traffic: Traffic = field(default_factory=Traffic)
+    powered: bool = False
+    cycling: bool = False
+    refusal: dict[str, str] | None = None
+
+    @property
+    def slot(self) -> SlotId:
+        return self.record.slot
+
+
+class Roster:
+    """Slots by number, MAC and address. Also netboot's Directory."""
+
+    def __init__(
+        self, catalogue: Catalogue, blobs: BlobStore, boards: dict[str, BoardFacts], settings: Settings
+    ) -> None:
+        self._catalogue = catalogue
+        self._blobs = blobs
+        self._boards = boards
+        self._settings = settings
+        self._entries: dict[SlotId, Entry] = {}
+        self.images: list[ImageRecord] = []
+        self.packages: list[PackageRecord] = []
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter([entry for _, entry in sorted(self._entries.items())])
+
+    def __contains__(self, slot: SlotId) -> bool:
+        return slot in self._entries
+
+    def get(self, slot: SlotId) -> Entry:
+        """Raises UsageError that lists the slots there are."""
+        entry = self._entries.get(slot)
+        if entry is None:
+            known = ", ".join(str(known) for known in sorted(self._entries)) or "none"
+            raise UsageError("no such slot", expected=f"one of {known}", found=slot)
+        return entry
+
+    async def load(self, now: float) -> None:
+        """Read cards, images and packages. Cards keep their states; their deadlines run anew from `now`."""
+        for document in await self._catalogue.list(CARDS):
+            record = CardRecord.from_document(document.value, document.key)
+            life = CardLife(record.state, now, record.tries, record.reason)
+            self._entries[record.slot] = Entry(record, life)
+        await self.load_software()
+
+    async def load_software(self) -> None:
+        images = await self._catalogue.list(IMAGES)
+        packages = await self._catalogue.list(PACKAGES)
+        self.images = [ImageRecord.from_document(document.value, document.key) for document in images]
+        self.packages = [PackageRecord.from_document(document.value, document.key) for document in packages]
+
+    async def write(self, entry: Entry, now: float, **changes: Any) -> None:
+        """Change the record, durably, then in memory. The life is written with it."""
+        life = entry.life
+        record = replace(
+            entry.record, **changes, state=life.state, reason=life.reason, tries=life.tries, updated_at=now
+        )
+        await self._catalogue.transact([], [Put(card_key(record.slot), record.to_document())])
+        entry.record = record
+
+    async def seen(self, sight: SlotSight, now: float) -> Entry:
+        """The entry of a slot that the slot register names; made when it is new."""
+        entry = self._entries.get(sight.slot)
+        board = self._boards.get(sight.board)
+        if entry is None:
+            entry = Entry(CardRecord(sight.slot, now), CardLife(CardState.ABSENT, now))
+            self._entries[sight.slot] = entry
+        known = entry.record
+        if (known.mac, known.board, known.present) != (sight.mac, sight.board, sight.present):
+            cpu = None if board is None else board.cpu
+            await self.write(entry, now, mac=sight.mac, board=sight.board, cpu=cpu, present=sight.present)
+        return entry
+
+    def by_address(self, address: str) -> Entry | None:
+        for entry in self._entries.values():
+            if str(self._address(entry)) == address:
+                return entry
+        return None
+
+    def _address(self, entry: Entry) -> IPv4Address:
+        return self._settings.card_address(entry.slot)
+
+    # Netboot's Directory.
+
+    def card_by_mac(self, mac: MacAddress) -> ServedCard | None:
+        return self._served(lambda entry: entry.record.mac == mac)
+
+    def card_by_address(self, address: IPv4Address) -> ServedCard | None:
+        return self._served(lambda entry: self._address(entry) == address)
+
+    def _served(self, fits: Callable[[Entry], bool]) -> ServedCard | None:
+        entry = next((entry for entry in self._entries.values() if fits(entry)), None)
+        if entry is None or entry.record.mac is None or entry.record.board is None:
+            return None
+        board = self._boards.get(entry.record.board)
+        if board is None:
+            return None
+        image = self.netboot_image(entry)
+        files = {} if image is None else self._files(image)
+        return ServedCard(
+            slot=entry.slot,
+            mac=entry.record.mac,
+            board=board.name,
+            arch=board.cpu,
+            address=self._address(entry),
+            hostname=hostname(entry.slot),
+            boot_file=board.boot_file,
+            files=files,
+            client_architectures=board.client_architectures,
+        )
+
+    def netboot_image(self, entry: Entry) -> ImageRecord | None:
+        """What the slot is served: its wanted boot image, unless that failed here; else what last worked."""
+        record = entry.record
+        for software in (record.wanted, record.last_good):
+            if software is not None and software.boot_image.digest not in record.rejected:
+                image = self.image(software.boot_image)
+                if image is not None:
+                    return image
+        return newest_image(record.board or "", self.images)
+
+    def image(self, ref: BootImageRef) -> ImageRecord | None:
+        return next(
+            (image for image in self.images if image.digest == ref.digest and image.board == ref.board), None
+        )
+
+    def _files(self, image: ImageRecord) -> dict[str, Blob]:
+        return {
+            file.name: Blob(file.digest, file.length, self._blobs.path(file.digest)) for file in image.files
+        }
+
+
+def hostname(slot: SlotId) -> str:
+    return f"card-{str(slot).replace('/', '-')}"
