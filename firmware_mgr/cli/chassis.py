@@ -34,6 +34,7 @@ Directory = Annotated[
 
 @app.command()
 def up(
+    *,
     directory: Directory = DEFAULT_DIRECTORY,
     cards: Annotated[int, typer.Option(help="How many slots, each with a card.")] = 1,
     board: Annotated[str, typer.Option(help="The board of every card, or a board file.")] = "qemu-aarch64",

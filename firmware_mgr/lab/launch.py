@@ -6,6 +6,7 @@ Knows how the daemon is started, heard and ended. Refuses to know what it does i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -122,4 +123,6 @@ def _judge_word(word: bytes | None, daemon: subprocess.Popen[bytes], paths: Chas
     except ValueError as e:
         raise PeerError("not a daemon's first word", where=DAEMON_MODULE, found=repr(word)) from e
     if document:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.wait(DOWN_TIMEOUT)  # It says its word before it has let go of everything.
         raise as_error(document, str(paths.directory))

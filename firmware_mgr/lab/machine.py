@@ -20,6 +20,9 @@ TRANSLATION_CACHE_MIB = 256
 CLOCK_AT_POWER_ON = "1970-01-01T00:00:00"
 #: The size of each pflash of QEMU's virt machine, which refuses a smaller file.
 VIRT_PFLASH_BYTES = 64 << 20
+#: U-Boot 2023.01 reads byte 0 of a legacy virtio device's configuration whatever offset it asks for
+#: (drivers/virtio/virtio_pci_legacy.c), so that every card would be 52:52:52:52:52:52: no legacy mode then.
+MODERN = "disable-legacy=on"
 
 
 class Lever(Enum):
@@ -72,8 +75,8 @@ class QemuBoard:
 class Wiring:
     """What is particular to one power-on of one slot.
 
-    `environment` is the loader's environment when the netboot lever is pulled, `capture` the file that
-    takes the card's frames. On `console` and `qmp` somebody listens already.
+    `environment` is the loader's, in which the netboot lever is set; `capture` the file that takes the
+    card's frames. On `console` and `qmp` somebody listens already.
     """
 
     slot: SlotId
@@ -81,7 +84,7 @@ class Wiring:
     flash: Path
     console: Path
     qmp: Path
-    environment: Path | None = None
+    environment: Path
     capture: Path | None = None
 
 
@@ -95,23 +98,28 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-cpu", board.cpu, "-smp", str(board.smp), "-m", str(board.memory_mib)),
         *("-rtc", f"base={CLOCK_AT_POWER_ON}"),
         *("-bios", str(board.firmware)),
+        # Unit 0 holds the firmware; U-Boot's virt builds look for their environment in unit 1.
+        *("-drive", f"if=pflash,unit=1,format=raw,readonly=on,file={_value(wiring.environment)}"),
         *("-chardev", f"socket,id=console,path={_value(wiring.console)},server=off"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,path={_value(wiring.qmp)},server=off"),
         *("-mon", "chardev=qmp,mode=control"),
         *("-drive", f"if=none,id=flash,format=raw,cache=writeback,file={_value(wiring.flash)}"),
-        *("-device", "virtio-blk-pci,drive=flash"),
-        *("-netdev", f"tap,id=backplane,ifname={wiring.tap},script=no,downscript=no"),
-        *("-device", f"virtio-net-pci,netdev=backplane,mac={mac_of(wiring.slot)},romfile="),
-        *("-device", "virtio-rng-pci"),
+        *("-device", f"virtio-blk-pci,{MODERN},drive=flash"),
+        *("-netdev", _tap(wiring)),
+        *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={mac_of(wiring.slot)},romfile="),
+        *("-device", f"virtio-rng-pci,{MODERN}"),
         *("-fw_cfg", f"name={board.slot_register},string={wiring.slot}"),
     ]
-    if wiring.environment is not None:
-        # Unit 0 holds the firmware; U-Boot's virt builds look for their environment in unit 1.
-        arguments += ["-drive", f"if=pflash,unit=1,format=raw,file={_value(wiring.environment)}"]
     if wiring.capture is not None:
         arguments += ["-object", f"filter-dump,id=capture,netdev=backplane,file={_value(wiring.capture)}"]
     return arguments
+
+
+def _tap(wiring: Wiring) -> str:
+    options = f"tap,id=backplane,ifname={wiring.tap},script=no,downscript=no"
+    # A capture would begin each frame with the ten bytes of a virtio header, if the tap had any.
+    return options if wiring.capture is None else f"{options},vnet_hdr=off"
 
 
 def _value(path: Path) -> str:

@@ -40,6 +40,7 @@ def make_network(record: NetworkRecord) -> None:
 
     To be called before there are other threads. Raises DeviceError.
     """
+    _check_tun()
     with _network_faults(record):
         if record.name is not None:
             netns.create(record.name)
@@ -53,7 +54,7 @@ def make_network(record: NetworkRecord) -> None:
             links.addr("add", index=bridge, address=str(interface.ip), prefixlen=interface.network.prefixlen)
             links.link("set", index=bridge, state="up")
             for tap in record.taps:
-                _make_tap(links, tap)
+                links.link("add", ifname=tap, kind="tuntap", mode="tap")
                 links.link("set", index=_index(links, tap), master=bridge, state="up")
 
 
@@ -83,17 +84,15 @@ def enter_command(record: NetworkRecord, pid: int) -> tuple[str, ...]:
     return ("nsenter", "-t", str(pid), *user, "-n", "--")
 
 
-def _make_tap(links: IPRoute, name: str) -> None:
-    try:
-        links.link("add", ifname=name, kind="tuntap", mode="tap")
-    except PermissionError as e:
+def _check_tun() -> None:
+    if not os.access(_TUN, os.R_OK | os.W_OK):
         raise DeviceError(
             "cannot make a tap",
             where=str(_TUN),
             expected="a device that this user may open",
-            found=e.strerror,
+            found="closed to this user" if _TUN.exists() else "no such device",
             hint="run as root, or as root once: chmod 666 /dev/net/tun",
-        ) from e
+        )
 
 
 def _index(links: IPRoute, name: str) -> int:

@@ -37,18 +37,14 @@ class ProcessIdentity:
     def of(cls, pid: int) -> Self:
         """The identity of a running process. Raises DeviceError when there is none."""
         fields = _stat(pid)
-        if fields is None:
+        if fields is None or fields[_STATE] in _ENDED:
             raise DeviceError("process has already ended", where=f"pid {pid}")
         return cls(pid, int(fields[_START_TICKS]), _BOOT_ID.read_text().strip())
 
     def alive(self) -> bool:
         """Whether this very process still runs."""
-        fields = _stat(self.pid)
-        return (
-            fields is not None
-            and int(fields[_START_TICKS]) == self.start_ticks
-            and _BOOT_ID.read_text().strip() == self.boot_id
-        )
+        fields = self._own_stat()
+        return fields is not None and fields[_STATE] not in _ENDED
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to this very process; False when it has ended."""
@@ -66,7 +62,10 @@ class ProcessIdentity:
             return True
 
     def wait_ended(self, timeout: float) -> bool:
-        """Wait until it has ended; False after `timeout` seconds."""
+        """Wait until all of it has ended; False after `timeout` seconds.
+
+        A process killed while it has threads is a zombie first, and lets go of its files a little later.
+        """
         with self._pidfd() as fd:
             if fd is None:
                 return True
@@ -76,11 +75,10 @@ class ProcessIdentity:
 
     def end(self, timeout: float = 10.0) -> bool:
         """Kill and wait; False when it had already ended. Raises DeviceError when it does not go."""
-        if not self.signal(signal.SIGKILL):
-            return False
+        was_alive = self.alive() and self.signal(signal.SIGKILL)
         if not self.wait_ended(timeout):
             raise DeviceError("process does not end", where=f"pid {self.pid}", expected=f"in {timeout:g} s")
-        return True
+        return was_alive
 
     @contextmanager
     def _pidfd(self) -> Iterator[int | None]:
@@ -91,9 +89,15 @@ class ProcessIdentity:
             yield None
             return
         try:
-            yield fd if self.alive() else None
+            yield None if self._own_stat() is None else fd
         finally:
             os.close(fd)
+
+    def _own_stat(self) -> list[str] | None:
+        fields = _stat(self.pid)
+        if fields is None or int(fields[_START_TICKS]) != self.start_ticks:
+            return None
+        return fields if _BOOT_ID.read_text().strip() == self.boot_id else None
 
     def document(self) -> dict[str, Any]:
         return {"pid": self.pid, "start_ticks": self.start_ticks, "boot_id": self.boot_id}
@@ -108,13 +112,12 @@ class ProcessIdentity:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on; None when the process has ended."""
+    """The fields of /proc/PID/stat from the state on; None when there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[_STATE] in _ENDED else fields
+    return text.rpartition(")")[2].split()
 
 
 class PidFile:

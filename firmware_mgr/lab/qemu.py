@@ -18,7 +18,7 @@ from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.machine import VIRT_PFLASH_BYTES, Lever, QemuBoard, Wiring, command_line
 from firmware_mgr.lab.plan import SlotPaths
 from firmware_mgr.lab.process import ProcessIdentity
-from firmware_mgr.lab.uboot_environment import netboot_environment
+from firmware_mgr.lab.uboot_environment import power_on_environment
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import SlotId
 
@@ -50,7 +50,7 @@ class QemuMachines:
             flash=paths.flash,
             console=paths.console_socket,
             qmp=paths.qmp_socket,
-            environment=self._pull_lever(paths) if netboot else None,
+            environment=self._set_lever(paths, netboot),
             capture=self._capture_file(paths, count),
         )
         listener = _ConsoleListener(console)
@@ -72,14 +72,18 @@ class QemuMachines:
                 raise DeviceError(
                     "QEMU is not installed", where=self._board.binary, hint="apt install qemu-system-arm"
                 ) from e
-        return QemuMachine(process, listener, qmp, paths, console)
+        try:
+            identity = ProcessIdentity.of(process.pid)
+        except DeviceError as e:
+            listener.close()
+            await _close_qmp(qmp)
+            raise _did_not_start(paths) from e
+        return QemuMachine(process, identity, listener=listener, qmp=qmp, paths=paths, console=console)
 
-    def _pull_lever(self, paths: SlotPaths) -> Path:
+    def _set_lever(self, paths: SlotPaths, netboot: bool) -> Path:
         match self._board.lever:
             case Lever.U_BOOT_ENVIRONMENT:
-                firmware = self._board.firmware
-                image = netboot_environment(firmware.read_bytes(), str(firmware))
-                write_sparse(paths.environment, image, VIRT_PFLASH_BYTES)
+                write_sparse(paths.environment, power_on_environment(netboot=netboot), VIRT_PFLASH_BYTES)
         return paths.environment
 
     def _capture_file(self, paths: SlotPaths, count: int) -> Path | None:
@@ -97,12 +101,14 @@ class QemuMachine:
     def __init__(
         self,
         process: asyncio.subprocess.Process,
+        identity: ProcessIdentity,
+        *,
         listener: _ConsoleListener,
         qmp: QMPClient,
         paths: SlotPaths,
         console: ConsoleLog,
     ) -> None:
-        self.identity = ProcessIdentity.of(process.pid)
+        self.identity = identity
         self._process = process
         self._listener = listener
         self._qmp = qmp
@@ -120,12 +126,12 @@ class QemuMachine:
                 (connected, ended), timeout=CONNECT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
             )
             if not connected.done():
-                raise self._did_not_start()
+                raise _did_not_start(self._paths)
             connected.result()
             self._teller = asyncio.create_task(self._tell_events())
             await self._qmp.execute("cont")
         except (QMPError, EOFError, OSError) as e:
-            raise self._did_not_start() from e
+            raise _did_not_start(self._paths) from e
         finally:
             for waiting in (connected, ended):
                 waiting.cancel()
@@ -171,14 +177,6 @@ class QemuMachine:
             data = event.get("data")
             if said is not None and isinstance(data, dict) and data.get("guest"):
                 self._console.note(said)
-
-    def _did_not_start(self) -> DeviceError:
-        said = self._paths.qemu_log.read_text(errors="replace").strip().splitlines()
-        return DeviceError(
-            "QEMU did not start",
-            where=str(self._paths.qemu_log),
-            found=said[-1] if said else f"nothing within {CONNECT_TIMEOUT:g} s",
-        )
 
 
 class _ConsoleListener:
@@ -241,6 +239,15 @@ def make_flash(path: Path, size: int, *, pristine: bool) -> None:
             found=found,
             hint="blank it with --pristine",
         )
+
+
+def _did_not_start(paths: SlotPaths) -> DeviceError:
+    said = paths.qemu_log.read_text(errors="replace").strip().splitlines()
+    return DeviceError(
+        "QEMU did not start",
+        where=str(paths.qemu_log),
+        found=said[-1] if said else f"no connection within {CONNECT_TIMEOUT:g} s, and no word",
+    )
 
 
 async def _close_qmp(qmp: QMPClient) -> None:

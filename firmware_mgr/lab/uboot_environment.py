@@ -1,8 +1,8 @@
-"""U-Boot's environment: read the default one out of a U-Boot binary, and write one to be put into flash.
+"""U-Boot's environment in the card's second pflash: where it boots from at this power-on.
 
-Knows the layout (docs.u-boot.org, "Environment"): CRC-32 of the rest, little-endian here, then `name=value`
-texts, each closed by a zero byte, the list by another. Refuses to know what the variables do, except the
-one list of boot targets.
+Knows the layout (docs.u-boot.org, "Environment", one copy, no flag byte): CRC-32 of the rest, little-endian
+here, then `name=value` texts, each closed by a zero byte, the list by another; and the few commands below.
+Refuses to know what is booted.
 """
 
 from __future__ import annotations
@@ -11,24 +11,29 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.errors import UsageError
 
-#: CONFIG_ENV_SIZE of U-Boot's qemu_arm64 build (include/configs and defconfig, 2023.01), in bytes.
+#: CONFIG_ENV_SIZE of U-Boot's qemu_arm64 build (configs/qemu_arm64_defconfig, 2023.01), in bytes.
 ENVIRONMENT_BYTES = 0x40000
+#: Start at once and take no notice of keys: a stray byte on the console must not stop a card.
+NO_DELAY_NO_KEYS = -2
+#: U-Boot's names of where a card can start from, in order, by the position of the netboot lever.
+BOOT_TARGETS: dict[bool, str] = {False: "virtio0 dhcp", True: "dhcp"}
+
 _CRC = struct.Struct("<I")
-#: The first variable of a default environment (env_default.h puts bootcmd before all that this build sets).
-_FIRST = b"\0bootcmd="
+#: A saved environment replaces all of the built-in one, so this brings that back first and keeps what is
+#: known at run time only. The built-in order of start would also try USB, NVMe and QEMU's own loader, and
+#: end at a prompt for good when nothing starts; a card tries again.
+_BOOT_COMMAND = (
+    "fw_fdt=${{fdtcontroladdr}}; env default -a; setenv fdtcontroladdr ${{fw_fdt}}; "
+    "setenv boot_targets {targets}; run distro_bootcmd; reset"
+)
 
 
-def default_environment(firmware: bytes, where: str) -> dict[str, str]:
-    """The variables compiled into a U-Boot binary. Raises PeerError when none are found."""
-    start = firmware.find(_FIRST)
-    end = firmware.find(b"\0\0", start + 1)
-    if start < 0 or end < 0:
-        raise PeerError("no default environment in the loader", where=where, expected="a U-Boot binary")
-    texts = firmware[start + 1 : end].decode("latin-1").split("\0")
-    pairs = (text.partition("=") for text in texts)
-    return {name: value for name, equals, value in pairs if equals}
+def power_on_environment(*, netboot: bool) -> bytes:
+    """The environment for one position of the netboot lever."""
+    command = _BOOT_COMMAND.format(targets=BOOT_TARGETS[netboot])
+    return environment_image({"bootdelay": str(NO_DELAY_NO_KEYS), "bootcmd": command})
 
 
 def environment_image(variables: Mapping[str, str], size: int = ENVIRONMENT_BYTES) -> bytes:
@@ -39,8 +44,3 @@ def environment_image(variables: Mapping[str, str], size: int = ENVIRONMENT_BYTE
         raise UsageError("loader environment is too large", expected=f"at most {room} bytes", found=len(body))
     body = body.ljust(room, b"\0")
     return _CRC.pack(zlib.crc32(body)) + body
-
-
-def netboot_environment(firmware: bytes, where: str) -> bytes:
-    """The loader's own default environment with one change: the network is the only boot target."""
-    return environment_image({**default_environment(firmware, where), "boot_targets": "dhcp"})

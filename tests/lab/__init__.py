@@ -1,0 +1,1 @@
+"""The virtual chassis and the hands API."""
