@@ -20,6 +20,7 @@ from firmware_mgr.master.catalogue import (
     Document,
     LeaseGone,
     Listing,
+    Prepared,
     Put,
     check_key,
     check_prefix,
@@ -53,16 +54,31 @@ class MemoryCatalogue:
         return found
 
     async def list(self, prefix: str) -> Listing:
-        check_prefix(prefix)
-        await self._begin()
-        keys = sorted(key for key in self._documents if key.startswith(prefix))
-        listing = Listing(tuple(self._documents[key] for key in keys), self._revision)
+        await asyncio.sleep(0)
+        listing = self.list_blocking(prefix)
         await asyncio.sleep(0)
         return listing
 
     async def transact(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int:
-        prepared = prepare(conditions, changes)
-        await self._begin()
+        prepared = prepare(conditions, changes)  # as they are now, whatever becomes of them
+        await asyncio.sleep(0)
+        revision = self._transact(prepared)
+        await asyncio.sleep(0)
+        return revision
+
+    def list_blocking(self, prefix: str) -> Listing:
+        """As `list`, for a caller that cannot await."""
+        check_prefix(prefix)
+        self._remove_lapsed()
+        keys = sorted(key for key in self._documents if key.startswith(prefix))
+        return Listing(tuple(self._documents[key] for key in keys), self._revision)
+
+    def transact_blocking(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int:
+        """As `transact`, for a caller that cannot await."""
+        return self._transact(prepare(conditions, changes))
+
+    def _transact(self, prepared: Prepared) -> int:
+        self._remove_lapsed()
         for condition in prepared.conditions:
             found = self._documents.get(condition.key)
             revision = ABSENT if found is None else found.revision
@@ -79,9 +95,7 @@ class MemoryCatalogue:
             made.append(Change(key, Document(key, text, revision, created, lease)))
         made += [Change(key, None) for key in prepared.deletes if key in self._documents]
         self._commit(made)
-        revision = self._revision
-        await asyncio.sleep(0)
-        return revision
+        return self._revision
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Commit]:
         return self._history.watch(prefix, after)
@@ -111,6 +125,9 @@ class MemoryCatalogue:
 
     async def _begin(self) -> None:
         await asyncio.sleep(0)
+        self._remove_lapsed()
+
+    def _remove_lapsed(self) -> None:
         now = self._clock()
         lapsed = {number for number, lease in self._leases.items() if lease.deadline <= now}
         self._commit([Change(d.key, None) for d in self._documents.values() if d.lease in lapsed])

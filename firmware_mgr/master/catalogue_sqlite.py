@@ -7,13 +7,12 @@ loop must not (docs/CATALOGUE.md). Knows nothing of what documents mean.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from firmware_mgr.master.catalogue import (
     ABSENT,
@@ -32,27 +31,14 @@ from firmware_mgr.master.catalogue import (
     check_seconds,
     prepare,
 )
+from firmware_mgr.master.catalogue_file import create_private, prepare_file, storage_errors
 from firmware_mgr.master.catalogue_history import HISTORY_LENGTH, History
-from firmware_mgr.model.errors import DeviceError, UsageError
 
-#: PRAGMA application_id: "fwmC", so that a foreign database is never taken for a catalogue.
-APPLICATION_ID: Final = 0x66776D43
-#: PRAGMA user_version: the layout of the tables. The documents in them carry schema numbers of their own.
-LAYOUT_VERSION: Final = 1
-
-_LAYOUT: Final = (
-    "CREATE TABLE counter (revision INTEGER NOT NULL)",
-    "INSERT INTO counter VALUES (0)",
-    "CREATE TABLE leases (number INTEGER PRIMARY KEY AUTOINCREMENT, seconds REAL NOT NULL)",
-    "CREATE TABLE documents (key TEXT PRIMARY KEY, text TEXT NOT NULL, revision INTEGER NOT NULL,"
-    " created INTEGER NOT NULL, lease INTEGER) WITHOUT ROWID",
-    "CREATE INDEX documents_by_lease ON documents (lease) WHERE lease IS NOT NULL",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {LAYOUT_VERSION}",
-)
 _COLUMNS: Final = "key, text, revision, created, lease"
 
 T = TypeVar("T")
+#: Tells watchers of a commit.
+Publish = Callable[[Commit], None]
 
 
 class SqliteCatalogue:
@@ -85,6 +71,19 @@ class SqliteCatalogue:
         prepared = prepare(conditions, changes)
         return await self._call(lambda publish: self._transact(prepared, publish))
 
+    def list_blocking(self, prefix: str) -> Listing:
+        """As `list`, for a caller that cannot await."""
+        check_prefix(prefix)
+        return self._call_blocking(lambda _: self._list(prefix))
+
+    def transact_blocking(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int:
+        """As `transact`, for a caller that cannot await: the event loop stands still for one commit.
+
+        Watchers hear of it when the loop goes on.
+        """
+        prepared = prepare(conditions, changes)
+        return self._call_blocking(lambda publish: self._transact(prepared, publish))
+
     def watch(self, prefix: str, after: int) -> AsyncIterator[Commit]:
         return self._history.watch(prefix, after)
 
@@ -105,28 +104,38 @@ class SqliteCatalogue:
         self._worker.shutdown()
         self._history.close()
 
-    # From here on: on the worker thread, except _call.
-
-    async def _call(self, work: Callable[[Callable[[Commit], None]], T]) -> T:
+    async def _call(self, work: Callable[[Publish], T]) -> T:
         loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._on_worker, work, self._publisher(loop))
+
+    def _call_blocking(self, work: Callable[[Publish], T]) -> T:
+        try:
+            publish = self._publisher(asyncio.get_running_loop())
+        except RuntimeError:  # no loop runs, so nobody watches meanwhile
+            publish = self._history.publish
+        return self._worker.submit(self._on_worker, work, publish).result()
+
+    def _publisher(self, loop: asyncio.AbstractEventLoop) -> Publish:
+        # On the loop: in commit order, ahead of the caller's wake-up, and also when the caller was cancelled.
 
         def publish(commit: Commit) -> None:
-            # Ahead of the caller's own wake-up, in commit order, and also when the caller has been cancelled.
             loop.call_soon_threadsafe(self._history.publish, commit)
 
-        def on_worker() -> T:
-            with _storage_errors(self._path):
-                self._remove_lapsed(publish)
-                return work(publish)
+        return publish
 
-        return await loop.run_in_executor(self._worker, on_worker)
+    # From here on: on the worker thread.
+
+    def _on_worker(self, work: Callable[[Publish], T], publish: Publish) -> T:
+        with storage_errors(self._path):
+            self._remove_lapsed(publish)
+            return work(publish)
 
     def _open(self) -> tuple[sqlite3.Connection, int, dict[int, float]]:
-        with _storage_errors(self._path):
-            _create_private(self._path)
+        with storage_errors(self._path):
+            create_private(self._path)
             db = sqlite3.connect(self._path, isolation_level=None, timeout=0)
             try:
-                return db, _prepare_file(db, self._path), self._fresh_deadlines(db)
+                return db, prepare_file(db, self._path), self._fresh_deadlines(db)
             except BaseException:
                 db.close()
                 raise
@@ -147,7 +156,7 @@ class SqliteCatalogue:
         )
         return Listing(tuple(Document(*row) for row in rows), self._revision())
 
-    def _transact(self, prepared: Prepared, publish: Callable[[Commit], None]) -> int:
+    def _transact(self, prepared: Prepared, publish: Publish) -> int:
         with self._transaction():
             revision = self._revision() + 1
             for condition in prepared.conditions:
@@ -190,7 +199,7 @@ class SqliteCatalogue:
             raise LeaseGone(lease)
         self._deadlines[lease] = self._clock() + row[0]
 
-    def _remove_lapsed(self, publish: Callable[[Commit], None]) -> None:
+    def _remove_lapsed(self, publish: Publish) -> None:
         now = self._clock()
         lapsed = [number for number, deadline in self._deadlines.items() if deadline <= now]
         if not lapsed:
@@ -219,7 +228,7 @@ class SqliteCatalogue:
         if changes:
             self._db.execute("UPDATE counter SET revision = ?", (revision,))
 
-    def _publish(self, revision: int, changes: Sequence[Change], publish: Callable[[Commit], None]) -> int:
+    def _publish(self, revision: int, changes: Sequence[Change], publish: Publish) -> int:
         if not changes:
             return revision - 1
         publish(Commit(revision, tuple(sorted(changes, key=lambda change: change.key))))
@@ -235,62 +244,3 @@ class SqliteCatalogue:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _prepare_file(db: sqlite3.Connection, path: Path) -> int:
-    """Make the connection durable and exclusive and the tables present; returns the revision."""
-    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-        db.execute(f"PRAGMA {pragma}")
-    db.execute("BEGIN EXCLUSIVE")
-    found = tuple(_single(db, f"PRAGMA {name}") for name in ("application_id", "user_version"))
-    if found == (0, 0) and _single(db, "SELECT count(*) FROM sqlite_schema") == 0:
-        for statement in _LAYOUT:
-            db.execute(statement)
-    elif found[0] != APPLICATION_ID:
-        raise UsageError("not a catalogue, but a database of something else", where=str(path))
-    elif found[1] != LAYOUT_VERSION:
-        raise UsageError(
-            "the catalogue was written by another version of fwmgr",
-            where=str(path),
-            expected=f"layout {LAYOUT_VERSION}",
-            found=f"layout {found[1]}",
-        )
-    db.execute("COMMIT")
-    check = _single(db, "PRAGMA quick_check(1)")
-    if check != "ok":
-        raise DeviceError("the catalogue is damaged", where=str(path), found=check, hint="restore a backup")
-    return int(_single(db, "SELECT revision FROM counter"))
-
-
-def _single(db: sqlite3.Connection, statement: str) -> Any:
-    return db.execute(statement).fetchone()[0]
-
-
-def _create_private(path: Path) -> None:
-    """An empty file readable by nobody else, and its name safe on disk; an existing one is left as it is."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        return
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-@contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
-    """The one place where SQLite's and the system's errors become ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as e:
-        if e.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise UsageError(
-                "the catalogue is in use by another process",
-                where=str(path),
-                hint="is a master already running?",
-            ) from e
-        raise DeviceError("the catalogue cannot be read or written", where=str(path), found=e) from e
-    except (sqlite3.Error, OSError) as e:
-        raise DeviceError("the catalogue cannot be read or written", where=str(path), found=e) from e
