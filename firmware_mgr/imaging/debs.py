@@ -32,6 +32,9 @@ DEBIAN_ARCH = {CpuArch.AARCH64: "arm64", CpuArch.ARMV7: "armhf", CpuArch.X86_64:
 LOCK_FORMAT = 1
 #: A line of `apt-get --print-uris` with Acquire::ForceHash: 'URI' FILE SIZE SHA256:HEX
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+)\.deb (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+#: An ar archive: magic, then headers with the name in 16 bytes and the time, in decimal, in the next 12.
+_AR_MAGIC = b"!<arch>\n"
+_AR_TIME = slice(16, 28)
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")
 
 
@@ -102,6 +105,19 @@ def read_deb(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Tree
     if process.returncode:
         raise PeerError("not a Debian package", where=str(path), found=complaint)
     return tree
+
+
+def built_at(path: Path) -> int:
+    """When a package was built, in seconds since 1970: the time of its first member (deb(5)).
+
+    Raises PeerError when it is no package.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(len(_AR_MAGIC) + _AR_TIME.stop)
+    time = head[len(_AR_MAGIC) :][_AR_TIME].strip()
+    if not head.startswith(_AR_MAGIC) or not time.isdigit():
+        raise PeerError("not a Debian package", where=str(path), found=head[:8].hex())
+    return int(time)
 
 
 def read_lock(file: Path, names: Sequence[str], arch: str) -> tuple[Pin, ...]:

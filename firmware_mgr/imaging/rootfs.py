@@ -12,6 +12,7 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -31,6 +32,8 @@ AGENT_HOME = "usr/lib/fwmgr"
 SETTINGS = "etc/fwmgr"
 TRUST_FILES = ("authority.pem", "keys.json")
 AGENT_FORMAT = 1
+#: The Python 3 for which code is compiled here; the oldest that the agent runs on.
+BYTECODE_MINOR = 11
 
 #: Debian's packages still name these; on a card, as on an installed Debian 12, they are links into /usr.
 MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
@@ -94,37 +97,49 @@ def base_tree(userland: Mapping[str, Node], modules: Sequence[Module], recipe: R
     for module in modules:
         tree[module.path] = File(module.data)
     tree[f"{SETTINGS}/modules"] = File("".join(f"/{module.path}\n" for module in modules).encode())
-    if any(path.endswith(".py") for path in recipe.files) and python_minor(userland) == 11:
+    if any(path.endswith(".py") for path in recipe.files) and python_minor(userland) == BYTECODE_MINOR:
         home = {path: node for path, node in tree.items() if path.startswith(f"{AGENT_HOME}/")}
         tree = {path: node for path, node in tree.items() if path not in home} | with_bytecode(home)
     return tree
 
 
-def site_tree(
-    board: Board, recipe: Recipe, *, source: Path, trust: Path, version: str, built: int, minor: int
-) -> Tree:
+@dataclass(frozen=True, slots=True)
+class SiteInputs:
+    """What an image is made of besides its base.
+
+    `source` is the folder `firmware_mgr` of a source tree, `trust` that of the site's public certificate and
+    keys, `built` seconds since 1970, `python_minor` 11 for a card with Python 3.11.
+    """
+
+    source: Path
+    trust: Path
+    version: str
+    built: int
+    python_minor: int
+
+
+def site_tree(board: Board, recipe: Recipe, site: SiteInputs) -> Tree:
     """What differs by site and by version of the agent: its code, its settings, whom it trusts.
 
-    `source` is the folder `firmware_mgr` of a source tree, `built` seconds since 1970, `minor` that of the
-    card's Python 3. Raises UsageError when the agent or a file of the trust is missing.
+    Raises UsageError when the agent or a file of the trust is missing.
     """
     code: Tree = {}
     for pattern in recipe.agent.sources:
-        for path in sorted(source.glob(pattern)):
-            place = f"{AGENT_HOME}/firmware_mgr/{path.relative_to(source).as_posix()}"
+        for path in sorted(site.source.glob(pattern)):
+            place = f"{AGENT_HOME}/firmware_mgr/{path.relative_to(site.source).as_posix()}"
             code[place] = File(path.read_bytes())
     if f"{AGENT_HOME}/firmware_mgr/app/agent.py" not in code:
-        raise UsageError("the agent's program is missing", where=str(source), expected="app/agent.py")
-    # Bytecode fits one version of Python; an own root file system may have another, which compiles itself.
-    tree = with_bytecode(code) if minor == 11 else code
-    tree[f"{SETTINGS}/agent.json"] = File(_settings(board, version, built))
+        raise UsageError("the agent's program is missing", where=str(site.source), expected="app/agent.py")
+    # Bytecode fits one version of Python; an own root file system may have another.
+    tree = with_bytecode(code) if site.python_minor == BYTECODE_MINOR else code
+    tree[f"{SETTINGS}/agent.json"] = File(_settings(board, site.version, site.built))
     for name in TRUST_FILES:
-        tree[f"{SETTINGS}/trust/{name}"] = File(trust_file(trust, name))
+        tree[f"{SETTINGS}/trust/{name}"] = File(trust_file(site.trust, name))
     return tree
 
 
 def trust_file(trust: Path, name: str) -> bytes:
-    """A file of the site's trust, which every card may read. Raises UsageError when it is missing or a secret."""
+    """A file of the site's trust, for every card to read. Raises UsageError when missing or a secret."""
     path = trust / name
     try:
         data = path.read_bytes()
@@ -154,7 +169,7 @@ def check_own_userland(userland: Mapping[str, Node], where: str) -> None:
         for name in ("bin/busybox", "usr/bin/python3")
         if resolve(userland, name) is None and resolve(userland, f"usr/{name}") is None
     ]
-    if python_minor(userland) < 11:
+    if python_minor(userland) < BYTECODE_MINOR:
         lacking.append("Python 3.11 or later")
     for library in _AGENT_LIBRARIES:
         pattern = re.compile(rf"/(?:dist|site)-packages/{library}(?:/__init__|\.)")
