@@ -30,7 +30,7 @@ class DhcpListener:
         *,
         clock: Clock,
         on_event: Callable[[NetbootEvent], None],
-        server_port: int,
+        relay_port: int,
         client_port: int,
     ) -> None:
         self._socket = socket
@@ -39,7 +39,7 @@ class DhcpListener:
         self._identity = identity
         self._clock = clock
         self._on_event = on_event
-        self._server_port = server_port
+        self._relay_port = relay_port
         self._client_port = client_port
 
     def start(self) -> None:
@@ -115,7 +115,7 @@ class DhcpListener:
 
     def _send(self, reply: Reply, interface: int) -> None:
         relayed = reply.to.to_relay
-        to = Endpoint(reply.to.address, self._server_port if relayed else self._client_port)
+        to = Endpoint(reply.to.address, self._relay_port if relayed else self._client_port)
         try:
             self._socket.send(
                 codec.serialise(reply.packet, reply.limit),

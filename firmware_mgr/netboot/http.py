@@ -25,6 +25,7 @@ from firmware_mgr.netboot.ranges import Part, Unsatisfiable, select
 from firmware_mgr.netboot.served import Blob, Directory
 
 CHUNK_BYTES = 256 << 10
+STALL_SECONDS = 30.0  # a card that lost its power takes nothing more and does not say so
 STATUS_OF_FAULT = {NameFault.TRICK: HTTPStatus.FORBIDDEN, NameFault.ABSENT: HTTPStatus.NOT_FOUND}
 
 
@@ -50,11 +51,14 @@ class NetbootHttp:
         bounds: TransferBounds,
         clock: Clock,
         on_event: Callable[[NetbootEvent], None],
+        *,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._directory = directory
         self._bounds = bounds
         self._clock = clock
         self._on_event = on_event
+        self._stall_seconds = stall_seconds
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -112,16 +116,20 @@ class NetbootHttp:
             await response.prepare(request)
             while sent < size:
                 count = min(CHUNK_BYTES, size - sent)
-                await response.write(await asyncio.to_thread(read_blob, blob, start + sent, count))
+                chunk = await asyncio.to_thread(read_blob, blob, start + sent, count)
+                async with asyncio.timeout(self._stall_seconds):
+                    await response.write(chunk)
                 sent += count
             await response.write_eof()
             outcome, reason = Outcome.DONE, ""
         except ConnectionError:
             pass  # nobody is left to be told
+        except TimeoutError:
+            reason = f"client took nothing for {self._stall_seconds:g} s"
+            _abort(request)
         except DeviceError as e:
             reason = e.what
-            if request.transport is not None:
-                request.transport.abort()  # a body cut short must not look whole
+            _abort(request)
         finally:
             self._ended(asked, sent, outcome, reason, self._clock.monotonic() - since)
         return response
@@ -135,6 +143,12 @@ class NetbootHttp:
         self._on_event(
             TransferEnded(asked.slot, NetProtocol.HTTP, name, asked.peer, sent, outcome, reason, seconds)
         )
+
+
+def _abort(request: web.Request) -> None:
+    """A body cut short must not look whole."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _name_of(request: web.Request) -> str:

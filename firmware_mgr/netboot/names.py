@@ -38,8 +38,8 @@ def name_trick(name: str) -> str | None:
         return "name holds a backslash"
     if name.startswith("/"):
         return "name is absolute"
-    if any(part in ("", ".", "..") for part in name.split("/")):
-        return "name holds an empty, '.' or '..' part"
+    if any(part in (".", "..") for part in name.split("/")):
+        return "name holds a '.' or '..' part"
     return None
 
 

@@ -118,6 +118,8 @@ class ServerIdentity:
     def __post_init__(self) -> None:
         if self.address not in self.network:
             raise UsageError("server outside its network", expected=f"in {self.network}", found=self.address)
+        if not self.domain.isascii() or not (self.domain.isprintable() or not self.domain):
+            raise UsageError("domain cannot be sent", expected="printable ASCII", found=repr(self.domain))
         if not MIN_LEASE_SECONDS <= self.lease_seconds <= MAX_LEASE_SECONDS:
             raise UsageError(
                 "lease time out of range",

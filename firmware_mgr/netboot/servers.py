@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from aiohttp import web
@@ -30,12 +30,13 @@ SHUTDOWN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """UDP 67 and 69 and TCP 80; 0 takes a free one. `dhcp_client` is where clients without a relay listen."""
+    """UDP 67 and 69 and TCP 80; 0 takes a free one. `dhcp_client` and `dhcp_relay` are where those listen."""
 
     dhcp: int = 67
     tftp: int = 69
     http: int = 80
     dhcp_client: int = 68
+    dhcp_relay: int = 67
 
 
 class NetbootServers:
@@ -63,6 +64,7 @@ class NetbootServers:
         self._bounds = bounds or TransferBounds()
         self._pool = pool or FramePool()
         self.ports = ports
+        self.tftp_engine: TftpEngine | None = None
         self._udp: list[DhcpListener | TftpListener] = []
         self._runner: web.AppRunner | None = None
 
@@ -78,8 +80,9 @@ class NetbootServers:
             opened.callback(http.close)
             await self._start_http(http)
             opened.pop_all()
-        self.ports = Ports(dhcp.port, tftp.port, http.getsockname()[1], wanted.dhcp_client)
+        self.ports = replace(wanted, dhcp=dhcp.port, tftp=tftp.port, http=http.getsockname()[1])
         engine = TftpEngine(self._pool, self._bounds, self._clock, self._on_event, device=self._interface)
+        self.tftp_engine = engine
         self._udp = [
             DhcpListener(
                 dhcp,
@@ -88,7 +91,7 @@ class NetbootServers:
                 self._identity,
                 clock=self._clock,
                 on_event=self._on_event,
-                server_port=self.ports.dhcp,
+                relay_port=self.ports.dhcp_relay,
                 client_port=self.ports.dhcp_client,
             ),
             TftpListener(tftp, engine, self._directory, self._on_event),

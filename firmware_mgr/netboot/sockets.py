@@ -65,11 +65,11 @@ class PacketSocket:
 
     @classmethod
     def open(cls, port: int, device: str | None, *, broadcast: bool = False) -> Self:
-        """On all addresses (or those of `device`). Raises DeviceError."""
+        """On all addresses (or those of `device`). Raises DeviceError, also when another server has the port:
+        without SO_REUSEADDR two servers cannot take each other's packets unnoticed."""
         raw = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             raw.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if broadcast:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             bind_to_device(raw, device)

@@ -11,7 +11,7 @@ import errno
 import heapq
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import count
 
@@ -53,7 +53,7 @@ class _Running:
     since: float
     bytes_sent: int = 0
     backlog: tuple[int, int] | None = None  # blocks (first, count) that the kernel had no room for
-    queued: float | None = field(default=None)  # the deadline that stands in the heap
+    queued: float | None = None  # the deadline that stands in the heap
 
 
 class TftpEngine:

@@ -21,8 +21,6 @@ TRICKS = [
     "a/./b",
     "/boot.scr",
     "//boot.scr",
-    "a//b",
-    "a/",
     "\\boot.scr",
     "..\\boot.scr",
     "boot.scr\0.txt",
@@ -43,6 +41,13 @@ def test_a_trick_is_refused_even_when_the_mapping_holds_it(name: str) -> None:
 def test_a_name_that_is_not_in_the_mapping_is_absent() -> None:
     found = find_file(card({"boot.scr": BLOB}), "boot.SCR")
     assert found == NameRefused(NameFault.ABSENT, "slot 3 (qemu-aarch64) is served no 'boot.SCR'")
+
+
+def test_an_empty_part_is_no_trick_only_absent() -> None:
+    for name in ("dtb/", "a//b"):  # U-Boot 2023.01 asks for "dtb/" when it has no device tree's name
+        found = find_file(card({"dtb": BLOB, "a/b": BLOB}), name)
+        assert isinstance(found, NameRefused)
+        assert found.fault is NameFault.ABSENT
 
 
 def test_a_name_in_the_mapping_is_found_slashes_and_all() -> None:
