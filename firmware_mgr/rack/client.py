@@ -31,6 +31,10 @@ class HandsClient:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
 
+    @property
+    def socket(self) -> Path:
+        return self._socket
+
     async def status(self) -> HandsStatus:
         return HandsStatus.from_document(await self._ask("GET", "status"))
 

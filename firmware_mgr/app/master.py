@@ -1,0 +1,186 @@
+"""The master's process: catalogue, netboot servers, link, bulk and API, until it is told to end.
+
+Started by `fwmgr master run` as `python -m firmware_mgr.app.master`, inside the chassis network if any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Protocol
+
+from firmware_mgr.imaging.board import SHIPPED_BOARDS, load_board
+from firmware_mgr.imaging.manifest import PARTITION_FILE, read_boot_image
+from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.api import Api
+from firmware_mgr.master.blobs import BlobStore
+from firmware_mgr.master.card_life import Deadlines
+from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
+from firmware_mgr.master.hands import SlotSight
+from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
+from firmware_mgr.master.intake import Intake, ReadImage
+from firmware_mgr.master.leases import CatalogueLeases
+from firmware_mgr.master.link_server import LinkServer
+from firmware_mgr.master.record import BurnLog
+from firmware_mgr.master.service import Master
+from firmware_mgr.master.settings import BoardFacts, Settings
+from firmware_mgr.master.site import MasterPaths
+from firmware_mgr.master.trust import open_authority, open_record_key
+from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.model.ids import SlotId
+from firmware_mgr.netboot.clock import SystemClock
+from firmware_mgr.netboot.served import ServerIdentity
+from firmware_mgr.netboot.servers import NetbootServers
+from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.rack.client import HandsClient
+from firmware_mgr.rack.hands import PowerAction, PowerState
+
+log = logging.getLogger("master")
+
+#: Of a boot image's folder, what lies here is served by netboot, under its name without the folder.
+_NETBOOT_FOLDER = "net/"
+
+
+class ClientHands:
+    """The master's hands: the API of a chassis or rack daemon."""
+
+    def __init__(self, client: HandsClient) -> None:
+        self._client = client
+
+    async def slots(self) -> list[SlotSight]:
+        return [
+            SlotSight(r.slot, r.mac, r.board, r.present, r.power is PowerState.ON)
+            for r in await self._client.slots()
+        ]
+
+    async def cycle(self, slot: SlotId, *, netboot: bool) -> None:
+        await self._client.power(slot, PowerAction.CYCLE, netboot=netboot)
+
+
+def read_image(folder: Path) -> ReadImage:
+    """A boot image's folder, checked against its manifest."""
+    image = read_boot_image(folder)
+    manifest = image.manifest
+    partition = manifest.files[PARTITION_FILE]
+    files = {
+        name.removeprefix(_NETBOOT_FOLDER): (image.path(name), summary.digest, summary.length)
+        for name, summary in manifest.files.items()
+        if name.startswith(_NETBOOT_FOLDER)
+    }
+    pieces = BootPieces(partition.piece_size, partition.pieces)
+    return ReadImage(manifest.reference, image.path(PARTITION_FILE), pieces, files)
+
+
+def known_boards(extra: Sequence[Path] = ()) -> dict[str, BoardFacts]:
+    """The facts of every board file that is shipped or named."""
+    boards = [load_board(path) for path in (*sorted(SHIPPED_BOARDS.glob("*.toml")), *extra)]
+    return {
+        board.name: BoardFacts(
+            board.name, board.cpu, frozenset(board.netboot.client_architectures), board.netboot.boot_file
+        )
+        for board in boards
+    }
+
+
+class _Part(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+async def run(options: argparse.Namespace) -> None:
+    paths = MasterPaths(options.dir)
+    paths.make()
+    interface = IPv4Interface(options.address)
+    settings = Settings(
+        interface.ip,
+        interface.network,
+        deadlines=Deadlines(**json.loads(options.deadlines)),
+        trial_tries=options.trial_tries,
+        no_master_policy=options.no_master_policy,
+        no_master_seconds=options.no_master_seconds,
+    )
+    catalogue = SqliteCatalogue(paths.catalogue, time.monotonic)
+    blobs = BlobStore(paths.blobs)
+    authority = open_authority(paths.authority)
+    hands = ClientHands(HandsClient(options.hands)) if options.hands else None
+    master = Master(
+        catalogue=catalogue,
+        blobs=blobs,
+        authority=authority,
+        burn_log=BurnLog(catalogue, open_record_key(paths.authority)),
+        hands=hands,
+        boards=known_boards(),
+        settings=settings,
+    )
+    netboot = NetbootServers(
+        master.roster,
+        CatalogueLeases(catalogue),
+        ServerIdentity(interface.ip, interface.network),
+        interface=options.interface,
+        clock=SystemClock(),
+        on_event=master.netbooted,
+    )
+    host, ports = str(interface.ip), settings.ports
+    bulk = bulk_app(master.find_blob, master.bulk_served)
+    intake = Intake(catalogue, blobs, lambda: Keyring.from_directory(paths.keys), read_image, time.time)
+    parts: list[_Part] = [
+        master,
+        LinkServer(master, authority.link_context(), host, ports.link),
+        HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
+        HttpsServer(bulk, authority.link_context(), host, ports.bulk),
+        netboot,
+        Api(master, intake, paths.api),
+    ]
+    await _run_parts(parts)
+    catalogue.close()
+
+
+async def _run_parts(parts: list[_Part]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    started: list[_Part] = []
+    try:
+        for part in parts:
+            await part.start()
+            started.append(part)
+        log.info("master is up")
+        await stopping.wait()
+    finally:
+        for part in reversed(started):
+            await part.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="fwmgr-master")
+    parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--address", required=True, help="own address and network: 10.77.0.1/24")
+    parser.add_argument("--interface", help="where DHCP and TFTP are served; all when not given")
+    parser.add_argument("--hands", type=Path, help="socket of the chassis or rack daemon")
+    parser.add_argument("--deadlines", default="{}", help="JSON: seconds by state, to change the defaults")
+    parser.add_argument("--trial-tries", type=int, default=2)
+    parser.add_argument("--no-master-policy", choices=("wait", "run"), default="wait")
+    parser.add_argument("--no-master-seconds", type=float, default=0.0)
+    parser.add_argument("--verbose", action="store_true")
+    options = parser.parse_args()
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    try:
+        asyncio.run(run(options))
+    except FwmgrError as e:
+        log.error("%s", e)
+        raise SystemExit(1) from e
+
+
+if __name__ == "__main__":
+    main()

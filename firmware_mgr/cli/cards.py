@@ -1,0 +1,168 @@
+"""`fwmgr cards` and `fwmgr card`: inventory, state, what a slot should run, admission.
+
+Knows tables and words. Asks the master for everything.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+
+card_app = typer.Typer(help="One card: show it, say what it should run, let it in.", no_args_is_help=True)
+
+Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.")]
+
+_STYLES = {"in service": "green", "failed": "red", "absent": "dim", "lost": "yellow", "held": "yellow"}
+
+
+def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
+    """All cards: what they are, what they run, and in which state they are."""
+    answer = master_client(directory).get("/v1/cards")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    Console().print(cards_table(answer))
+    for card in answer:
+        refusal = card.get("refusal")
+        if refusal:
+            typer.echo(f"slot {card['slot']}: refused: {error_text(refusal)}")
+        elif card["state"] in ("failed", "held", "lost") and card["reason"]:
+            typer.echo(f"slot {card['slot']}: {card['reason']}")
+
+
+def cards_table(answer: list[dict[str, Any]]) -> Table:
+    table = Table("slot", "board", "CPU", "state", "since", "boot image", "from", "packages", "processes")
+    for card in answer:
+        style = _STYLES.get(card["state"], "")
+        processes = (
+            ", ".join(f"{p['name']} ({p['state']})" for p in card["processes"]) if card["linked"] else ""
+        )
+        table.add_row(
+            card["slot"],
+            card["board"] or "",
+            card["cpu"] or "",
+            f"[{style}]{card['state']}[/{style}]" if style else card["state"],
+            _ago(card["since"]),
+            card["boot_version"] or card["wanted_image"] or "",
+            card["booted_from"] or "",
+            ", ".join(card["packages"]),
+            processes,
+        )
+    return table
+
+
+@card_app.command()
+def show(slot: Slot, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
+    """Everything that is known of one card."""
+    card = master_client(directory).get("/v1/card", slot=slot)
+    if as_json:
+        typer.echo(json.dumps(card, indent=1))
+        return
+    Console().print(_card_table(card))
+
+
+def _card_table(card: dict[str, Any]) -> Table:
+    record = card["record"]
+    flash = record["actual"] or {}
+    table = Table(title=f"slot {card['slot']}", show_header=False)
+    rows: list[tuple[str, str]] = [
+        ("card", f"{card['board'] or 'empty'}, {card['cpu'] or ''}, {record['mac'] or ''}"),
+        (
+            "state",
+            f"{card['state']} {_ago(card['since'])}" + (f": {card['reason']}" if card["reason"] else ""),
+        ),
+        ("admission", f"{card['admission']}, key {(record['key_fingerprint'] or 'none')[:16]}"),
+        ("wanted", _set_text(record["wanted"])),
+        ("last good", _set_text(record["last_good"])),
+    ]
+    if card["booted_from"]:
+        rows.append(
+            ("booted", f"{card['boot_version']} from {card['booted_from']} in {card['boot_seconds']:.1f} s")
+        )
+    if record["rejected"]:
+        rows.append(("failed trials", ", ".join(digest[:12] for digest in record["rejected"])))
+    if flash:
+        control = flash["control"]
+        rows.append(("partition table", flash["table"]))
+        rows.append(
+            (
+                "control",
+                f"{control['copy_0']}/{control['copy_1']}, boots {control['boot']}, trial {control['trial']}",
+            )
+        )
+        for letter in ("a", "b"):
+            part = flash[f"boot_{letter}"]
+            bad = f", {part['bad_pieces']} bad pieces" if part["bad_pieces"] else ""
+            rows.append((f"boot partition {letter}", f"{part['state']} {part['version']}{bad}"))
+        free = f", {flash['free'] >> 20} of {flash['size'] >> 20} MiB free" if flash["size"] else ""
+        rows.append(("store", f"{flash['store']}{free}"))
+        for package in flash["packages"]:
+            bad = f", {package['bad_modules']} bad" if package["bad_modules"] else ""
+            rows.append(
+                ("stored", f"{package['name']} {package['version']}, {package['modules']} modules{bad}")
+            )
+    for process in card["processes"]:
+        rows.append(
+            ("process", f"{process['name']} {process['state']}, pid {process['pid']} {process['detail']}")
+        )
+    if card["refusal"]:
+        rows.append(("refused", error_text(card["refusal"])))
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+@card_app.command()
+def want(
+    slot: Slot,
+    *,
+    image: Annotated[str | None, typer.Option(help="Boot image version.")] = None,
+    package: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=VERSION; the first wins a file.")
+    ] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a slot should run. The card is brought there when it next boots."""
+    body = {"slot": slot, "image": image, "packages": package or None}
+    card = master_client(directory).post("/v1/card/want", body)
+    if as_json:
+        typer.echo(json.dumps(card, indent=1))
+        return
+    typer.echo(f"slot {slot} should run {_set_text(card['record']['wanted'])}")
+    typer.echo(f"at once with: fwmgr power cycle {slot}")
+
+
+@card_app.command()
+def approve(slot: Slot, directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """Let in the card that was refused in this slot: its key is the slot's from now on."""
+    card = master_client(directory).post("/v1/card/approve", {"slot": slot})
+    typer.echo(f"slot {slot}: key {card['record']['key_fingerprint'][:16]} is let in")
+
+
+def error_text(error: dict[str, str]) -> str:
+    where = f"{error['where']}: " if "where" in error else ""
+    sides = ", ".join(f"{side} {error[side]}" for side in ("expected", "found") if side in error)
+    hint = f" ({error['hint']})" if "hint" in error else ""
+    return f"{where}{error['what']}" + (f": {sides}" if sides else "") + hint
+
+
+def _set_text(software: dict[str, Any] | None) -> str:
+    if software is None:
+        return "nothing"
+    packages = ", ".join(f"{p['name']} {p['version']}" for p in software["packages"]) or "no packages"
+    return f"boot image {software['boot_image']['version']}; {packages}"
+
+
+def _ago(moment: float) -> str:
+    seconds = max(0, int(time.time() - moment))
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

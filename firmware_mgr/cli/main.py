@@ -1,0 +1,58 @@
+"""`fwmgr`: all commands in one tree, and one way for every error to reach a person.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 nothing changed because of a veto.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from firmware_mgr.cli import cards, chassis, image, key, master, operations, package, power
+from firmware_mgr.model.errors import FwmgrError
+
+app = typer.Typer(
+    name="fwmgr",
+    help="Firmware manager for chassis and test racks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(chassis.app, name="chassis")
+app.add_typer(master.app, name="master")
+app.add_typer(image.app, name="image")
+app.add_typer(package.app, name="package")
+app.add_typer(key.app, name="key")
+app.add_typer(power.app, name="power")
+app.add_typer(cards.card_app, name="card")
+app.command("cards")(cards.cards)
+app.command("burn-all")(operations.burn_all)
+app.command("operations")(operations.operations)
+
+FAILED = 1
+
+
+def main() -> None:
+    """Run the command line. Every FwmgrError becomes a few lines on standard error and exit code 1."""
+    try:
+        app()
+    except FwmgrError as e:
+        show(e)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def show(error: FwmgrError) -> None:
+    if "--json" in sys.argv:
+        sys.stderr.write(json.dumps(error.document()) + "\n")
+        return
+    console = Console(stderr=True)
+    where = f"{error.where}: " if error.where else ""
+    console.print(Text.assemble(("error ", "bold red"), f"{where}{error.what}"))
+    for name, value in (("expected", error.expected), ("found", error.found), ("next", error.hint)):
+        if value:
+            console.print(Text.assemble((f"  {name:<9}", "dim"), value))

@@ -1,0 +1,196 @@
+"""`fwmgr burn-all` and `fwmgr operations`: start long work, watch it, look back at it.
+
+Knows progress bars and tables. The work is the master's: ending this command does not end it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+from firmware_mgr.master.client import MasterClient
+
+POLL_SECONDS = 0.5
+#: Where a card's bar stands in each state; within burning it moves with the bytes.
+_STEPS = {
+    "reset": 2,
+    "netbooting": 8,
+    "agent up": 20,
+    "burning": 25,
+    "stored": 70,
+    "ready": 72,
+    "booting": 75,
+    "awaiting validation": 88,
+    "validated": 92,
+    "in service": 100,
+    "failed": 100,
+}
+_BURN_SPAN = 45
+
+
+def burn_all(
+    *,
+    slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be given again.")] = None,
+    renew_keys: Annotated[bool, typer.Option("--renew-keys", help="Let every card make a new key.")] = False,
+    wait: Annotated[bool, typer.Option(help="Stay until it is over; the work goes on without us.")] = True,
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Provision all cards: netboot, burn, reset, validate, run."""
+    client = master_client(directory)
+    operation = client.post("/v1/burn-all", {"slots": slot or [], "renew_keys": renew_keys})
+    if wait:
+        operation = watch(client, operation["id"], quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(operation, indent=1))
+    elif wait:
+        print_operation(operation)
+    else:
+        typer.echo(f"{operation['id']} started; look at it with: fwmgr operations {operation['id']}")
+    if operation["state"] == "failed":
+        raise typer.Exit(1)
+
+
+def watch(client: MasterClient, identifier: str, *, quiet: bool) -> dict[str, Any]:
+    """Show the operation until it is over; return its last document."""
+    columns = (
+        TextColumn("slot {task.fields[slot]:>4}"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, disable=quiet, console=Console(stderr=True)) as progress:
+        bars: dict[str, TaskID] = {}
+        while True:
+            operation: dict[str, Any] = client.get(f"/v1/operations/{identifier}")
+            for slot, card in operation["cards"].items():
+                if slot not in bars:
+                    bars[slot] = progress.add_task("", total=100, slot=slot)
+                progress.update(bars[slot], completed=_completed(card), description=_description(card))
+            if operation["finished"]:
+                return operation
+            time.sleep(POLL_SECONDS)
+
+
+def _completed(card: dict[str, Any]) -> float:
+    base = float(_STEPS.get(card["state"], 0))
+    moving = card.get("progress") or {}
+    if card["state"] == "burning" and moving.get("total"):
+        share = moving["done"] / moving["total"]
+        base += _BURN_SPAN * (share * 0.7 if moving["step"] == "boot image" else 0.7 + share * 0.3)
+    return base
+
+
+def _description(card: dict[str, Any]) -> str:
+    moving = card.get("progress") or {}
+    if card["state"] == "burning" and moving.get("total"):
+        return f"burning {moving['step']} {moving['done'] / 1e6:.1f} of {moving['total'] / 1e6:.1f} MB"
+    return card["state"] + (f": {card['reason']}" if card["state"] == "failed" else "")
+
+
+def operations(
+    identifier: Annotated[str | None, typer.Argument(metavar="ID", help="One operation, in full.")] = None,
+    *,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stop it; cards stay as they are.")] = False,
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Operations, the newest last; or one of them."""
+    client = master_client(directory)
+    if identifier is not None:
+        operation = (
+            client.post(f"/v1/operations/{identifier}/cancel")
+            if cancel
+            else client.get(f"/v1/operations/{identifier}")
+        )
+        if as_json:
+            typer.echo(json.dumps(operation, indent=1))
+        else:
+            print_operation(operation)
+        return
+    answer = client.get("/v1/operations")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    table = Table("operation", "state", "cards", "ready for use", "seconds")
+    for operation in answer:
+        table.add_row(
+            operation["id"],
+            operation["state"],
+            str(len(operation["cards"])),
+            "yes" if operation["ready_for_use"] else "no",
+            _seconds(operation),
+        )
+    Console().print(table)
+
+
+def print_operation(operation: dict[str, Any]) -> None:
+    console = Console()
+    console.print(
+        f"{operation['id']}: {operation['state']} after {_seconds(operation)} s, masters: {operation['masters']}"
+    )
+    for event in operation["events"]:
+        console.print(f"  {event}")
+    console.print(phases_table(operation))
+    console.print(bytes_table(operation))
+    for slot, card in operation["cards"].items():
+        if card["reason"] and card["state"] == "failed":
+            console.print(f"slot {slot}: {card['reason']}")
+
+
+def phases_table(operation: dict[str, Any]) -> Table:
+    """The seconds that each card spent in each phase; a phase that was entered again is added up."""
+    sums: dict[str, dict[str, float]] = {}
+    names: list[str] = []
+    for slot, card in operation["cards"].items():
+        sums[slot] = {}
+        for name, seconds in card["phases"]:
+            if name == "in service":
+                continue
+            if name not in names:
+                names.append(name)
+            sums[slot][name] = sums[slot].get(name, 0.0) + seconds
+    table = Table("slot", *names, "sum", "state", title="seconds of each phase")
+    for slot, phases in sums.items():
+        cells = [f"{phases[name]:.1f}" if name in phases else "" for name in names]
+        table.add_row(slot, *cells, f"{sum(phases.values()):.1f}", operation["cards"][slot]["state"])
+    return table
+
+
+def bytes_table(operation: dict[str, Any]) -> Table:
+    table = Table(
+        "slot",
+        "netboot",
+        "bulk",
+        "boot image written",
+        "packages written",
+        "netboot, warm boot",
+        "bulk, warm boot",
+        "key",
+        title="bytes that travelled and that were written",
+    )
+    for slot, card in operation["cards"].items():
+        first, warm = card["provisioning"], card["warm_boot"]
+        table.add_row(
+            slot,
+            f"{first['netboot']:,}",
+            f"{first['bulk']:,}",
+            f"{card['boot_written']:,}",
+            f"{card['package_written']:,}",
+            f"{warm['netboot']:,}",
+            f"{warm['bulk']:,}",
+            card["key"],
+        )
+    return table
+
+
+def _seconds(operation: dict[str, Any]) -> str:
+    end = operation["finished_at"] or time.time()
+    return f"{end - operation['created_at']:.1f}"

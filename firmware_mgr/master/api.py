@@ -1,0 +1,258 @@
+"""The master's API: HTTP over a Unix socket, JSON both ways (docs/API.md).
+
+Knows requests and shapes, and turns errors into documents. What is done is the service's business.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from firmware_mgr.master.intake import Intake
+from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
+from firmware_mgr.master.roster import Entry
+from firmware_mgr.master.service import Master
+from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
+from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.lifecycle import CardState
+
+_STATUS: dict[type[FwmgrError], int] = {UsageError: 400, DeviceError: 500}
+
+
+class Api:
+    def __init__(self, master: Master, intake: Intake, path: Path) -> None:
+        self._master = master
+        self._intake = intake
+        self._path = path
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; only the master's own user may connect. A socket that a killed master left is replaced."""
+        app = web.Application(middlewares=[_errors])
+        app.router.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.get("/v1/cards", self._cards),
+                web.get("/v1/card", self._card),
+                web.post("/v1/card/want", self._want),
+                web.post("/v1/card/approve", self._approve),
+                web.get("/v1/operations", self._operations),
+                web.get("/v1/operations/{id}", self._operation),
+                web.post("/v1/operations/{id}/cancel", self._cancel),
+                web.post("/v1/burn-all", self._burn_all),
+                web.get("/v1/images", self._images),
+                web.post("/v1/images", self._add_image),
+                web.get("/v1/packages", self._packages),
+                web.post("/v1/packages", self._add_package),
+                web.get("/v1/record", self._record),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        self._path.unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            before = os.umask(0o177)
+            try:
+                listening.bind(str(self._path))
+            finally:
+                os.umask(before)
+        except OSError as e:
+            listening.close()
+            hint = "a socket's path has at most 107 characters" if "too long" in str(e) else ""
+            raise DeviceError(
+                "cannot listen", where=str(self._path), found=e.strerror or str(e), hint=hint
+            ) from e
+        await web.SockSite(self._runner, listening).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._path.unlink(missing_ok=True)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "pid": os.getpid(),
+                "address": str(self._master.settings.address),
+                "cards": len(list(self._master.roster)),
+                "images": len(self._master.roster.images),
+                "packages": len(self._master.roster.packages),
+                "refusals": self._master.refusals,
+            }
+        )
+
+    async def _cards(self, _request: web.Request) -> web.Response:
+        return web.json_response([card_summary(entry) for entry in self._master.roster])
+
+    async def _card(self, request: web.Request) -> web.Response:
+        return web.json_response(card_document(self._master.roster.get(_slot(request.query.get("slot")))))
+
+    async def _want(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        slot = _slot(body.get("slot"))
+        entry = await self._master.call(
+            lambda: self._master.want(slot, body.get("image"), body.get("packages"))
+        )
+        return web.json_response(card_document(entry))
+
+    async def _approve(self, request: web.Request) -> web.Response:
+        slot = _slot((await _body(request)).get("slot"))
+        return web.json_response(card_document(await self._master.call(lambda: self._master.approve(slot))))
+
+    async def _operations(self, _request: web.Request) -> web.Response:
+        operations = sorted(self._master.operations.values(), key=lambda operation: operation.created_at)
+        return web.json_response([operation_document(operation, self._master) for operation in operations])
+
+    async def _operation(self, request: web.Request) -> web.Response:
+        operation = self._master.operation(request.match_info["id"])
+        return web.json_response(operation_document(operation, self._master))
+
+    async def _cancel(self, request: web.Request) -> web.Response:
+        identifier = request.match_info["id"]
+        operation = await self._master.call(lambda: self._master.cancel(identifier))
+        return web.json_response(operation_document(operation, self._master))
+
+    async def _burn_all(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        slots = [_slot(text) for text in body.get("slots") or []]
+        renew = bool(body.get("renew_keys"))
+        operation = await self._master.call(lambda: self._master.burn_all(slots or None, renew))
+        return web.json_response(operation_document(operation, self._master))
+
+    async def _images(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            [_without_pieces(image.to_document()) for image in self._master.roster.images]
+        )
+
+    async def _add_image(self, request: web.Request) -> web.Response:
+        record = await self._intake.add_image(_path(await _body(request)))
+        await self._master.call(self._master.roster.load_software)
+        return web.json_response(_without_pieces(record.to_document()))
+
+    async def _packages(self, _request: web.Request) -> web.Response:
+        return web.json_response([package.to_document() for package in self._master.roster.packages])
+
+    async def _add_package(self, request: web.Request) -> web.Response:
+        record = await self._intake.add_package(_path(await _body(request)))
+        await self._master.call(self._master.roster.load_software)
+        return web.json_response(record.to_document())
+
+    async def _record(self, _request: web.Request) -> web.Response:
+        export = await self._master.burn_log.export()
+        return web.json_response(
+            {
+                "document": export.document.decode(),
+                "signature": base64.b64encode(export.signature).decode(),
+            }
+        )
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except FwmgrError as e:
+        status = next((code for kind, code in _STATUS.items() if isinstance(e, kind)), 422)
+        return web.json_response(e.document(), status=status)
+
+
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json() if request.can_read_body else {}
+    except ValueError as e:
+        raise UsageError("request is not JSON", where=request.path, found=str(e)) from e
+    if not isinstance(body, dict):
+        raise UsageError("request is not an object", where=request.path, found=type(body).__name__)
+    return body
+
+
+def _slot(text: object) -> SlotId:
+    return SlotId.parse(str(text))
+
+
+def _path(body: dict[str, Any]) -> Path:
+    text = body.get("path")
+    if not isinstance(text, str) or not text.startswith("/"):
+        raise UsageError("no path", expected="an absolute path of the master's machine", found=repr(text))
+    return Path(text)
+
+
+def _without_pieces(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "pieces"}
+
+
+def card_summary(entry: Entry) -> dict[str, Any]:
+    """A row of `fwmgr cards`."""
+    record = entry.record
+    wanted = record.wanted
+    step, done, total, written = entry.progress
+    return {
+        "slot": str(record.slot),
+        "board": record.board,
+        "cpu": None if record.cpu is None else record.cpu.value,
+        "present": record.present,
+        "powered": entry.powered,
+        "linked": entry.link is not None,
+        "state": entry.life.state.value,
+        "since": entry.life.since,
+        "reason": entry.life.reason,
+        "in_service": entry.life.state is CardState.IN_SERVICE,
+        "admission": record.admission.value,
+        "wanted_image": None if wanted is None else wanted.boot_image.version,
+        "packages": [] if wanted is None else [f"{p.name} {p.version}" for p in wanted.packages],
+        "booted_from": None if entry.hello is None else entry.hello.boot_source.value,
+        "boot_version": None if entry.hello is None else entry.hello.boot_version,
+        "boot_seconds": None if entry.hello is None else entry.hello.boot_seconds,
+        "processes": entry.processes,
+        "refusal": entry.refusal,
+        "progress": {"step": step, "done": done, "total": total, "written": written},
+    }
+
+
+def card_document(entry: Entry) -> dict[str, Any]:
+    """All that is known of one card."""
+    return {
+        **card_summary(entry),
+        "record": entry.record.to_document(),
+        "target": None if entry.target is None else entry.target.document(),
+    }
+
+
+def operation_document(operation: Operation, master: Master) -> dict[str, Any]:
+    end = operation.finished_at
+    return {
+        "id": operation.id,
+        "kind": "burn-all",
+        "state": operation.state.value,
+        "created_at": operation.created_at,
+        "finished_at": end,
+        "finished": operation.state.finished,
+        "ready_for_use": operation.ready_for_use,
+        "masters": operation.masters,
+        "events": list(operation.events),
+        "cards": {
+            str(slot): _work_document(work, end, master.roster.get(slot) if slot in master.roster else None)
+            for slot, work in sorted(operation.cards.items())
+        },
+    }
+
+
+def _work_document(work: CardWork, end: float | None, entry: Entry | None) -> dict[str, Any]:
+    document = work.document()
+    document["phases"] = [list(phase) for phase in phase_seconds(work, end)]
+    if entry is not None and end is None:
+        step, done, total, written = entry.progress
+        document["progress"] = {"step": step, "done": done, "total": total, "written": written}
+        document["state"] = entry.life.state.value
+        document["reason"] = entry.life.reason
+    return document
