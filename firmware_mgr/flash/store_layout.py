@@ -200,7 +200,7 @@ class Snapshot:
                     "document_count": len(self.documents),
                     "blobs": [
                         {"digest": digest.to_bytes(), "offset": extent.offset, "length": extent.length}
-                        for digest, extent in sorted(self.blobs.items())
+                        for digest, extent in sorted(self.blobs.items(), key=lambda item: item[0].hex)
                     ],
                     "documents": [
                         {"name": name.encode("ascii"), "value": value}
@@ -230,7 +230,7 @@ class Snapshot:
         _check_sound(root.geometry, blobs, documents, where)
         orderly = (
             s.sequence == root.sequence
-            and list(blobs) == sorted(blobs)
+            and list(blobs) == sorted(blobs, key=lambda digest: digest.hex)
             and list(documents) == sorted(documents)
             and (len(blobs), len(documents)) == (s.blob_count, s.document_count)
         )
@@ -248,7 +248,7 @@ def _check_sound(
     geometry: Geometry, blobs: Mapping[Digest, Extent], documents: Mapping[str, bytes], where: str
 ) -> None:
     end = geometry.blobs_start
-    for extent in sorted(blobs.values()):
+    for extent in sorted(blobs.values(), key=lambda extent: extent.offset):
         if extent.offset < end or extent.offset % UNIT or extent.end > geometry.blobs_end:
             raise FlashFormatError("store extent overlaps or lies outside", where=where, found=extent)
         end = extent.end

@@ -25,7 +25,7 @@ def gaps(taken: Iterable[Extent], start: int, end: int) -> list[tuple[int, int]]
     """The free pieces between `start` and `end`, as (from, to). Extents may overlap each other."""
     found: list[tuple[int, int]] = []
     free_from = start
-    for extent in sorted(taken):
+    for extent in sorted(taken, key=lambda extent: extent.offset):
         if extent.offset > free_from:
             found.append((free_from, min(extent.offset, end)))
         free_from = max(free_from, extent.end)

@@ -10,6 +10,7 @@ from firmware_mgr.flash.errors import BlobDamaged, NoSpace, StoreDamaged, StoreM
 from firmware_mgr.flash.store import Store
 from firmware_mgr.flash.store_geometry import RING_SIZE, UNIT, Geometry
 from firmware_mgr.flash.store_layout import ROOT_MAGIC, SLOT_SIZE, SLOTS
+from firmware_mgr.flash.store_roots import read_ring
 from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 
@@ -290,6 +291,7 @@ def test_format_replaces_a_store_and_the_old_one_never_comes_back(device: Memory
     store.commit({"a": b"1"})
     fresh = Store.format(device, store_id=bytes(16))
     assert fresh.sequence == 3
+    assert {r.root.sequence for r in read_ring(device) if r.root is not None} == {3}
     for now in (fresh, Store.open(device)):
         assert (now.store_id, dict(now.documents()), dict(now.blobs())) == (bytes(16), {}, {})
     fresh.commit({"b": b"2"})
@@ -312,6 +314,18 @@ def test_a_store_made_for_a_larger_partition_is_damaged_and_for_a_smaller_one_it
     large = MemoryDevice(SIZE + MIB)
     large.load(device.contents() + bytes(MIB))
     assert Store.open(large).document("a") == b"1"
+
+
+def test_what_is_read_back_has_been_synced_before() -> None:
+    class Strict(MemoryDevice):
+        def read(self, offset: int, length: int) -> bytes:
+            with_waiting = super().read(offset, length)
+            assert with_waiting == self.contents()[offset : offset + length], "read from the cache"
+            return with_waiting
+
+    store = Store.format(Strict(SIZE), store_id=ID)
+    put(store, content(1, 2 * MIB))
+    store.commit({"a": b"1"})
 
 
 def test_bad_blocks_are_avoided_for_blobs_and_index(device: MemoryDevice, store: Store) -> None:
