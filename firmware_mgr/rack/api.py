@@ -5,6 +5,7 @@ Knows requests and answers. Refuses to know what stands behind the hands.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -77,7 +78,8 @@ class _Requests:
         netboot = document.get("netboot", False)
         if not isinstance(netboot, bool):
             raise UsageError("netboot is not a yes or no", expected="true or false", found=repr(netboot))
-        register = await self._hands.power(_slot(request), action, netboot=netboot)
+        # A change of power that has begun is finished, also when whoever asked or the API goes away.
+        register = await asyncio.shield(self._hands.power(_slot(request), action, netboot=netboot))
         return web.json_response(register.document())
 
     async def console(self, request: web.Request) -> web.Response:
