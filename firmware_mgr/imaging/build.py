@@ -72,7 +72,7 @@ def build_boot_image(
 ) -> BootImage:
     """Build the image for `board` into the folder `out`, which it replaces. What exists is reused.
 
-    `trust` holds the site's public `authority.pem` and `keys.json`. `kernel` and `rootfs` (folder, tar or deb)
+    `trust` holds the site's public `authority.pem` and `keys.json`. `kernel` and `rootfs` (folder, tar, deb)
     stand in for Debian's. Without a version the image gets fwmgr's with the start of its inputs' digest.
     `refresh` asks the Debian archive for what is newest; otherwise what the cache knows stays. Raises
     UsageError, and PeerError for the archive.

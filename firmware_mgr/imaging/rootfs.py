@@ -166,10 +166,14 @@ def check_own_userland(userland: Mapping[str, Node], where: str) -> None:
     """Raises UsageError that lists what an own root file system lacks of what init and the agent need."""
     lacking = [
         name
-        for name in ("bin/busybox", "usr/bin/python3")
+        for name in ("bin/busybox", "bin/python3")
         if resolve(userland, name) is None and resolve(userland, f"usr/{name}") is None
     ]
-    if python_minor(userland) < BYTECODE_MINOR:
+    try:
+        minor = python_minor(userland)
+    except UsageError:
+        minor = 0
+    if minor < BYTECODE_MINOR:
         lacking.append("Python 3.11 or later")
     for library in _AGENT_LIBRARIES:
         pattern = re.compile(rf"/(?:dist|site)-packages/{library}(?:/__init__|\.)")

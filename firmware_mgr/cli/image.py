@@ -1,0 +1,100 @@
+"""`fwmgr image build | inspect`: boot images in folders, as a person at a desk makes and looks at them.
+
+Knows the options and how a manifest is shown. The imaging room does the work.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firmware_mgr.imaging.board import load_board
+from firmware_mgr.imaging.build import build_boot_image
+from firmware_mgr.imaging.cache import CACHE_VARIABLE, DEFAULT_CACHE
+from firmware_mgr.imaging.manifest import BootImage, read_boot_image
+
+app = typer.Typer(help="Boot images and composite images.", no_args_is_help=True)
+
+_MIB = 1 << 20
+AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")]
+CacheFolder = Annotated[
+    Path, typer.Option("--cache", envvar=CACHE_VARIABLE, help="What builds leave for others.")
+]
+
+
+@app.command()
+def build(
+    *,
+    board: Annotated[str, typer.Option(help="A board's name, or a board file (.toml).")],
+    trust: Annotated[Path, typer.Option(help="Folder with the site's authority.pem and keys.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for the image; an older image in it is replaced.")],
+    version: Annotated[
+        str | None, typer.Option(help="The image's version; made from its content if not given.")
+    ] = None,
+    kernel: Annotated[Path | None, typer.Option(help="Your own kernel: folder, tar or deb.")] = None,
+    rootfs: Annotated[Path | None, typer.Option(help="Your own root file system: folder or tar.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Take the newest packages of the archive.")
+    ] = False,
+    cache: CacheFolder = DEFAULT_CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """Build a board's boot image, or take it from the cache."""
+    image = build_boot_image(
+        load_board(board),
+        trust=trust,
+        out=out,
+        cache=cache,
+        version=version,
+        kernel=kernel,
+        rootfs=rootfs,
+        refresh=refresh,
+    )
+    if as_json:
+        typer.echo(json.dumps(image.manifest.document()))
+        return
+    reference = image.reference
+    size = f"{reference.length / _MIB:.1f} MiB"
+    typer.echo(
+        f"{out}: boot image {reference.board} {reference.version}, {size}, digest {reference.digest.short}"
+    )
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a boot image.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a boot image against its manifest and show it."""
+    image = read_boot_image(folder)
+    if as_json:
+        typer.echo(json.dumps(image.manifest.document()))
+        return
+    manifest = image.manifest
+    built = dt.datetime.fromtimestamp(manifest.build_date, dt.UTC)
+    typer.echo(f"boot image {manifest.board} {manifest.version} for {manifest.cpu.value}")
+    typer.echo(f"kernel {manifest.kernel}, build date {built:%Y-%m-%d %H:%M:%S} UTC")
+    typer.echo(f"inputs {manifest.inputs}")
+    console = Console()
+    console.print(_files(image))
+    console.print(_packages(image))
+
+
+def _files(image: BootImage) -> Table:
+    table = Table("file", "MiB", "pieces", "SHA-256")
+    for name, summary in sorted(image.manifest.files.items()):
+        table.add_row(name, f"{summary.length / _MIB:.2f}", str(len(summary.pieces)), summary.digest.hex[:16])
+    return table
+
+
+def _packages(image: BootImage) -> Table:
+    table = Table("package", "version", "CPU", "SHA-256")
+    for package in image.manifest.packages:
+        table.add_row(package.name, package.version, package.arch, package.sha256[:16])
+    return table
