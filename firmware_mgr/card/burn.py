@@ -203,11 +203,11 @@ class Burner:
             target = areas.in_use if not lacks[areas.in_use] else areas.in_use.other
             return target, lacks[target]
         recorded = read_records(self._store.documents()).boot
-        control = read_control(areas.window("control")).effective
+        control = read_control(areas.window("control")).record
 
         def preference(letter: Letter) -> tuple[bool, int, bool]:
             known = letter in recorded and recorded[letter].ref.digest == layout.digest
-            return (not known, len(lacks[letter]), control.boot is Target.of(letter))
+            return (not known, len(lacks[letter]), control is not None and control.boot is Target.of(letter))
 
         target = min(Letter, key=preference)
         return target, lacks[target]
@@ -223,8 +223,8 @@ class Burner:
         boot, total = self.areas.boot, sum(layout.span(index)[1] for index in missing)
         done = 0
         local = self._local_pieces(target, layout)
-        for run in _runs(missing):
-            if all(index in local for index in run):
+        for run in _runs(missing, local):
+            if run[0] in local:
                 source = b"".join(self._read_piece(target.other, layout, index) for index in run)
             else:
                 start, _ = layout.span(run[0])
@@ -392,11 +392,12 @@ def _heal(areas: Areas) -> None:
         write_control(window, state.record)
 
 
-def _runs(indices: list[int]) -> Iterator[list[int]]:
-    """Neighbouring pieces together, up to _RUN_BYTES: one request each."""
+def _runs(indices: list[int], local: set[int]) -> Iterator[list[int]]:
+    """Neighbouring pieces of one kind, local or not, up to _RUN_BYTES: one request each."""
     run: list[int] = []
     for index in indices:
-        if run and (index != run[-1] + 1 or len(run) * PIECE_SIZE >= _RUN_BYTES):
+        broken = run and (index != run[-1] + 1 or (index in local) is not (run[0] in local))
+        if broken or len(run) * PIECE_SIZE >= _RUN_BYTES:
             yield run
             run = []
         run.append(index)

@@ -134,7 +134,7 @@ def operations(
 def print_operation(operation: dict[str, Any]) -> None:
     console = Console()
     console.print(
-        f"{operation['id']}: {operation['state']} after {_seconds(operation)} s, masters: {operation['masters']}"
+        f"{operation['id']}: {operation['state']} after {_seconds(operation)} s (masters: {operation['masters']})"
     )
     for event in operation["events"]:
         console.print(f"  {event}")
@@ -192,5 +192,5 @@ def bytes_table(operation: dict[str, Any]) -> Table:
 
 
 def _seconds(operation: dict[str, Any]) -> str:
-    end = operation["finished_at"] or time.time()
-    return f"{end - operation['created_at']:.1f}"
+    end = float(operation["finished_at"] or time.time())
+    return f"{end - float(operation['created_at']):.1f}"

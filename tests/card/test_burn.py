@@ -1,0 +1,294 @@
+"""A burn compares before it writes, and no power cut leaves a card that cannot go on."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from firmware_mgr.card.burn import commit_boot
+from firmware_mgr.flash.control import decide_boot, read_control
+from firmware_mgr.flash.control_layout import Target
+from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
+from firmware_mgr.flash.letter import Letter
+from firmware_mgr.link import messages as m
+from firmware_mgr.master.verdict import Ruling, judge, lacking
+from firmware_mgr.model.errors import DeviceError, PeerError
+from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.package.errors import PackageRefused
+from firmware_mgr.packaging.build import build_package
+from tests.card.burning import FROM_A, FROM_B, MIB, NETBOOTED, Master, burner, flash, looked, opened
+from tests.package.samples import HEAD, KEY, OTHER_KEY, SOURCES, sample
+
+
+def hello(device: MemoryDevice, words: object = FROM_A) -> m.Hello:
+    found = looked(device, words)  # type: ignore[arg-type]
+    areas = opened(device, words)  # type: ignore[arg-type]
+    return m.Hello(
+        1,
+        "0",
+        SlotId(1),
+        "qemu-aarch64",
+        "aarch64",
+        areas.words.source,
+        "1",
+        found.report,
+        found.believes(areas),
+        tuple(found.records.kept_sets.values()),
+        False,
+        1.0,
+        "boot",
+    )
+
+
+def boots(device: MemoryDevice, order: m.Burn) -> Target:
+    """Where the loader of this flash would end, going by what the partitions really hold."""
+    areas = opened(device)
+    if areas.partitions is None:
+        return Target.NETBOOT
+    found = looked(device)
+    good = [
+        letter
+        for letter, report in ((Letter.A, found.report.boot_a), (Letter.B, found.report.boot_b))
+        if report.state is m.AreaState.GOOD
+    ]
+    return decide_boot(read_control(areas.window("control")), good).target
+
+
+def burned(order: m.Burn, master: Master) -> MemoryDevice:
+    device = flash()
+    burner(device, master).burn(order)
+    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    return device
+
+
+def test_a_pristine_card_holds_the_set_after_a_burn_and_is_found_runnable() -> None:
+    master, device = Master(), flash()
+    order = master.order()
+    stored = burner(device, master).burn(order)
+    assert stored.reboot_needed and stored.boot_partition == "a"
+    assert stored.boot_bytes_written == order.wanted.boot_image.length
+    assert lacking(hello(device), order.wanted) == ""
+    assert judge(hello(device), order.wanted, None, frozenset()).ruling is Ruling.RUN
+
+
+def test_a_new_boot_image_is_on_trial_until_the_card_is_validated() -> None:
+    master, device = Master(), flash()
+    order = master.order()
+    burner(device, master).burn(order)
+    record = read_control(opened(device).window("control")).effective
+    assert (record.boot, record.trial, record.left_a) == (Target.NETBOOT, Target.A, 2)
+    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    record = read_control(opened(device).window("control")).effective
+    assert (record.boot, record.trial) == (Target.A, None)
+
+
+def test_a_repeated_burn_writes_nothing_and_fetches_only_heads() -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    master.served.clear()
+    again = burner(device, master, FROM_A).burn(order)
+    assert (again.boot_bytes_written, again.package_bytes_written, again.reboot_needed) == (0, 0, False)
+    assert master.served[order.wanted.boot_image.digest] == 0
+
+
+def test_a_new_image_goes_to_the_partition_that_is_not_in_use() -> None:
+    master = Master()
+    device = burned(master.order(), master)
+    before = device.contents()
+    area_a = opened(device).window("boot-a")
+    second = burner(device, master, FROM_A).burn(master.order("2", seed=9))
+    assert second.boot_partition == "b" and second.package_bytes_written == 0
+    start, end = area_a.offset, area_a.offset + area_a.size
+    assert device.contents()[start:end] == before[start:end]
+    record = read_control(opened(device).window("control")).effective
+    assert (record.boot, record.trial) == (Target.A, Target.B)
+
+
+def test_damage_of_the_running_image_is_mended_from_itself_and_one_piece_travels() -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    device.flip_bit(opened(device).window("boot-a").offset + MIB + 5, 3)
+    assert "pieces are bad" in lacking(hello(device), order.wanted)
+    master.served.clear()
+    mended = burner(device, master, FROM_A).burn(order)
+    assert mended.boot_partition == "b" and mended.reboot_needed
+    assert master.served[order.wanted.boot_image.digest] == MIB
+    assert lacking(hello(device, FROM_B), order.wanted) == ""
+
+
+def test_after_netboot_only_the_bad_piece_is_written() -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    device.flip_bit(opened(device).window("boot-a").offset + MIB + 5, 3)
+    mended = burner(device, master, NETBOOTED).burn(order)
+    assert (mended.boot_partition, mended.boot_bytes_written) == ("a", MIB)
+    assert mended.package_bytes_written == 0
+
+
+def test_one_bad_module_is_written_again_and_nothing_else() -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    areas = opened(device)
+    assert areas.store is not None
+    library = next(source for source in SOURCES if source.path.endswith("libx.so.1.0"))
+    extent = next(e for d, e in areas.store.blobs().items() if areas.store.read(d) == library.data)
+    device.flip_bit(areas.window("store").offset + extent.offset, 0)
+    assert "1 modules are bad" in lacking(hello(device), order.wanted)
+    mended = burner(device, master, FROM_A).burn(order)
+    assert (mended.boot_bytes_written, mended.package_bytes_written) == (0, len(library.data))
+    assert not mended.reboot_needed and lacking(hello(device), order.wanted) == ""
+
+
+def test_both_control_copies_bad_are_written_anew() -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    window = opened(device).window("control")
+    for offset in (0, 512 * 1024):
+        window.write(offset, b"\xff" * 512)
+    window.sync()
+    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    state = read_control(opened(device).window("control"))
+    assert all(copy.record is not None for copy in state.copies)
+    assert state.effective.boot is Target.A
+
+
+@pytest.mark.parametrize("words", [FROM_A, NETBOOTED])
+def test_a_store_that_is_gone_is_made_anew_and_the_boot_image_stays(words: object) -> None:
+    master = Master()
+    order = master.order()
+    device = burned(order, master)
+    window = opened(device).window("store")
+    window.write(0, b"\xff" * 64 * 1024)
+    window.sync()
+    mended = burner(device, master, words).burn(order)  # type: ignore[arg-type]
+    assert mended.boot_bytes_written == 0 and mended.package_bytes_written > 0
+    assert lacking(hello(device), order.wanted) == ""
+
+
+def untouched(device: MemoryDevice) -> bool:
+    return device.operations == 0 and not any(device.contents())
+
+
+def refused(package: bytes) -> PeerError:
+    """The error of burning this package to a pristine card, of which nothing may be written."""
+    master, device = Master(), flash()
+    with pytest.raises(PeerError) as caught:
+        burner(device, master).burn(master.order(package=package))
+    assert untouched(device)
+    return caught.value
+
+
+def test_a_package_by_an_unknown_key_is_refused_and_nothing_is_written() -> None:
+    error = refused(build_package(HEAD, SOURCES, [OTHER_KEY]))
+    assert isinstance(error, PackageRefused) and "unknown key" in error.what
+    assert error.expected and error.found and error.where
+
+
+def test_an_altered_head_is_refused_and_nothing_is_written() -> None:
+    altered = bytearray(sample())
+    altered[400] ^= 1
+    error = refused(bytes(altered))
+    assert error.expected and error.found and error.where
+
+
+def test_a_package_for_another_cpu_is_refused_and_nothing_is_written() -> None:
+    foreign = [
+        source for source in SOURCES if source.cpu is not CpuArch.AARCH64 and "helper" not in source.path
+    ]
+    head = HEAD.__class__("sample", "1.2-3", 1, processes=())
+    error = refused(build_package(head, foreign, [KEY]))
+    assert (error.expected, error.found) == ("aarch64", "x86_64")
+
+
+def test_altered_content_is_refused_before_that_module_is_written() -> None:
+    altered = bytearray(sample())
+    altered[altered.index(b"server for arm")] ^= 1
+    master, device = Master(), flash()
+    with pytest.raises(PackageRefused, match="altered"):
+        burner(device, master).burn(master.order(package=bytes(altered)))
+    assert looked(device).records.stored is None
+
+
+def test_an_image_for_another_board_is_refused_and_nothing_is_written() -> None:
+    master, device = Master(), flash()
+    one = burner(device, master)
+    one.board = "qemu-armv7"
+    with pytest.raises(PeerError) as caught:
+        one.burn(master.order())
+    assert (caught.value.expected, caught.value.found) == ("qemu-armv7", "qemu-aarch64")
+    assert untouched(device)
+
+
+def test_a_set_that_does_not_fit_is_refused_before_the_first_module() -> None:
+    large = [
+        *SOURCES,
+        SOURCES[0].__class__("usr/share/large", SOURCES[0].kind, random.Random(1).randbytes(5 * MIB)),
+    ]
+    master, device = Master(), flash()
+    with pytest.raises(DeviceError, match="does not fit in the store") as caught:
+        burner(device, master).burn(master.order(package=build_package(HEAD, large, [KEY])))
+    assert caught.value.expected and caught.value.found and caught.value.hint
+    assert looked(device).records.stored is None
+
+
+def cuts(make: MemoryDevice, order: m.Burn, master: Master, words: object, step: int) -> int:
+    """Cut a burn at every step-th operation in every way; after each, the card must be able to go on."""
+    contents, cases = make.contents(), 0
+    for n in range(1, 100_000, step):
+        for cut in Cut:
+            device = flash()
+            device.load(contents)
+            device.cut_power(n, cut)
+            try:
+                burner(device, master, words).burn(order)  # type: ignore[arg-type]
+            except PowerCut:
+                pass
+            else:
+                return cases
+            device.crash(random.Random(f"{n} {cut.value}"))
+            cases += 1
+            case = f"cut {cut.value} operation {n}"
+            target = boots(device, order)
+            resumed = burner(device, master, {Target.A: FROM_A, Target.B: FROM_B}.get(target, NETBOOTED))
+            stored = resumed.burn(order)
+            after = {"a": FROM_A, "b": FROM_B}[stored.boot_partition]
+            assert lacking(hello(device, after), order.wanted) == "", case
+    raise AssertionError("the burn never ends")
+
+
+def test_a_pristine_burn_cut_anywhere_goes_on_and_ends_whole() -> None:
+    master = Master()
+    assert cuts(flash(), master.order(), master, NETBOOTED, 1) > 100
+
+
+def test_an_update_cut_anywhere_leaves_a_card_that_boots_old_or_new() -> None:
+    master = Master()
+    device = burned(master.order(), master)
+    order = master.order("2", seed=9)
+    contents = device.contents()
+    for n in range(1, 100_000):
+        for cut in Cut:
+            cutting = flash()
+            cutting.load(contents)
+            cutting.cut_power(n, cut)
+            try:
+                burner(cutting, master, FROM_A).burn(order)
+            except PowerCut:
+                pass
+            else:
+                return
+            cutting.crash(random.Random(f"{n} {cut.value}"))
+            case = f"cut {cut.value} operation {n}"
+            target = boots(cutting, order)
+            assert target in (Target.A, Target.B), case
+            words = FROM_A if target is Target.A else FROM_B
+            assert judge(hello(cutting, words), order.wanted, None, frozenset()).ruling is not Ruling.HOLD, (
+                case
+            )
+    raise AssertionError("the burn never ends")
