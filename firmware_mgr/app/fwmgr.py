@@ -3,3 +3,6 @@
 from firmware_mgr.cli.main import main
 
 __all__ = ["main"]
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from firmware_mgr.cli import cards, chassis, image, key, master, operations, package, power
+from firmware_mgr.cli import cards, catalogue, chassis, image, key, master, operations, package, power
 from firmware_mgr.model.errors import FwmgrError
 
 app = typer.Typer(
@@ -28,6 +28,10 @@ app.add_typer(package.app, name="package")
 app.add_typer(key.app, name="key")
 app.add_typer(power.app, name="power")
 app.add_typer(cards.card_app, name="card")
+image.app.command("add")(catalogue.add_image)
+image.app.command("list")(catalogue.list_images)
+package.app.command("add")(catalogue.add_package)
+package.app.command("list")(catalogue.list_packages)
 app.command("cards")(cards.cards)
 app.command("burn-all")(operations.burn_all)
 app.command("operations")(operations.operations)

@@ -92,7 +92,7 @@ def _description(card: dict[str, Any]) -> str:
     moving = card.get("progress") or {}
     if card["state"] == "burning" and moving.get("total"):
         return f"burning {moving['step']} {moving['done'] / 1e6:.1f} of {moving['total'] / 1e6:.1f} MB"
-    return card["state"] + (f": {card['reason']}" if card["state"] == "failed" else "")
+    return f"{card['state']}: {card['reason']}" if card["state"] == "failed" else str(card["state"])
 
 
 def operations(

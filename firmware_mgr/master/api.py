@@ -89,10 +89,12 @@ class Api:
         )
 
     async def _cards(self, _request: web.Request) -> web.Response:
-        return web.json_response([card_summary(entry) for entry in self._master.roster])
+        return web.json_response([card_summary(entry, self._master) for entry in self._master.roster])
 
     async def _card(self, request: web.Request) -> web.Response:
-        return web.json_response(card_document(self._master.roster.get(_slot(request.query.get("slot")))))
+        return web.json_response(
+            card_document(self._master.roster.get(_slot(request.query.get("slot"))), self._master)
+        )
 
     async def _want(self, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -100,11 +102,13 @@ class Api:
         entry = await self._master.call(
             lambda: self._master.want(slot, body.get("image"), body.get("packages"))
         )
-        return web.json_response(card_document(entry))
+        return web.json_response(card_document(entry, self._master))
 
     async def _approve(self, request: web.Request) -> web.Response:
         slot = _slot((await _body(request)).get("slot"))
-        return web.json_response(card_document(await self._master.call(lambda: self._master.approve(slot))))
+        return web.json_response(
+            card_document(await self._master.call(lambda: self._master.approve(slot)), self._master)
+        )
 
     async def _operations(self, _request: web.Request) -> web.Response:
         operations = sorted(self._master.operations.values(), key=lambda operation: operation.created_at)
@@ -191,13 +195,14 @@ def _without_pieces(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if key != "pieces"}
 
 
-def card_summary(entry: Entry) -> dict[str, Any]:
+def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
     """A row of `fwmgr cards`."""
     record = entry.record
     wanted = record.wanted
     step, done, total, written = entry.progress
     return {
         "slot": str(record.slot),
+        "address": str(master.settings.card_address(record.slot)),
         "board": record.board,
         "cpu": None if record.cpu is None else record.cpu.value,
         "present": record.present,
@@ -219,10 +224,10 @@ def card_summary(entry: Entry) -> dict[str, Any]:
     }
 
 
-def card_document(entry: Entry) -> dict[str, Any]:
+def card_document(entry: Entry, master: Master) -> dict[str, Any]:
     """All that is known of one card."""
     return {
-        **card_summary(entry),
+        **card_summary(entry, master),
         "record": entry.record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
     }

@@ -1,0 +1,238 @@
+"""The main job, start to end, on a virtual chassis: what `tools/demo` runs.
+
+Pristine cards in slots; boot image and a real package built; master up; burn-all with warm boot; a page
+fetched from each card; the tables printed. Uses the same commands and APIs as a user does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from firmware_mgr.cli.cards import cards_table
+from firmware_mgr.cli.main import show
+from firmware_mgr.cli.operations import print_operation, watch
+from firmware_mgr.master.client import MasterClient
+from firmware_mgr.master.site import MasterPaths
+from firmware_mgr.model.errors import FwmgrError, PeerError
+
+HERE = Path(__file__).resolve().parents[2]
+PACKAGE = HERE / "packages" / "lighttpd"
+PAGE_PORT = 8080
+UP_SECONDS = 30.0
+
+console = Console()
+
+
+class Demo:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.directory: Path = options.dir.absolute()
+        self.cards: int = options.cards
+        self.board: str = options.board
+        self.keep: bool = options.keep
+        self.capture: bool = options.capture
+        self.chassis = self.directory / "chassis"
+        self.master = MasterPaths(self.directory / "master")
+        self.client = MasterClient(self.master.api)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._steps: list[tuple[str, float]] = []
+
+    def run(self) -> int:
+        if self.directory.exists():
+            self._fwmgr("chassis", "down", "--dir", str(self.chassis), quiet=True)
+            shutil.rmtree(self.directory)
+        self.directory.mkdir(parents=True)
+        try:
+            self._step("keys and trust", self._trust)
+            self._step("boot image", self._image)
+            self._step("package", self._package)
+            self._step("chassis up", self._chassis_up)
+            self._step("master up", self._master_up)
+            self._step("image and package added", self._add)
+            self._step("burn-all and warm boot", self._burn)
+            self._step("page from each card", self._pages)
+            return self._report()
+        finally:
+            self._end()
+
+    def _step(self, name: str, work: Any) -> None:
+        console.rule(f"[bold]{name}", align="left")
+        started = time.monotonic()
+        work()
+        self._steps.append((name, time.monotonic() - started))
+
+    def _fwmgr(self, *arguments: str, quiet: bool = False) -> None:
+        """Run a command as a user would, and show it."""
+        if not quiet:
+            console.print(f"[dim]$ fwmgr {' '.join(arguments)}[/dim]", highlight=False)
+        output = subprocess.DEVNULL if quiet else None
+        done = subprocess.run(
+            [sys.executable, "-m", "firmware_mgr.app.fwmgr", *arguments], check=False, stdout=output
+        )
+        if done.returncode != 0 and not quiet:
+            raise PeerError(
+                "a command failed", where=f"fwmgr {arguments[0]}", expected=0, found=done.returncode
+            )
+
+    def _trust(self) -> None:
+        keys = self.directory / "keys"
+        self._fwmgr("key", "new", "demo", "--dir", str(keys))
+        self._fwmgr("master", "trust", str(keys / "demo.pem"), "--dir", str(self.master.directory))
+
+    def _image(self) -> None:
+        out = self.directory / "image"
+        self._fwmgr(
+            "image", "build", "--board", self.board, "--trust", str(self.master.trust), "--out", str(out)
+        )
+
+    def _package(self) -> None:
+        out = self.directory / "lighttpd.fwp"
+        key = self.directory / "keys" / "demo.key"
+        self._fwmgr("package", "build", str(PACKAGE), "--key", str(key), "--out", str(out))
+
+    def _chassis_up(self) -> None:
+        arguments = [
+            "--dir",
+            str(self.chassis),
+            "--cards",
+            str(self.cards),
+            "--board",
+            self.board,
+            "--pristine",
+        ]
+        if self.capture:
+            arguments.append("--capture")
+        self._fwmgr("chassis", "up", *arguments)
+
+    def _master_up(self) -> None:
+        arguments = ["master", "run", "--dir", str(self.master.directory), "--chassis", str(self.chassis)]
+        console.print(f"[dim]$ fwmgr {' '.join(arguments)} &[/dim]", highlight=False)
+        with self.master.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "firmware_mgr.app.fwmgr", *arguments],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + UP_SECONDS
+        while True:
+            try:
+                status = self.client.get("/v1/status")
+                if status["cards"] >= self.cards:
+                    return
+            except PeerError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    sys.stderr.write(self.master.log.read_text())
+                    raise
+            time.sleep(0.2)
+
+    def _add(self) -> None:
+        self._fwmgr("image", "add", str(self.directory / "image"), "--dir", str(self.master.directory))
+        self._fwmgr(
+            "package", "add", str(self.directory / "lighttpd.fwp"), "--dir", str(self.master.directory)
+        )
+
+    def _burn(self) -> None:
+        console.print("[dim]$ fwmgr burn-all[/dim]")
+        operation = self.client.post("/v1/burn-all", {})
+        operation = watch(self.client, operation["id"], quiet=not sys.stderr.isatty())
+        print_operation(operation)
+        if operation["state"] != "done":
+            self._show_consoles(operation)
+            raise PeerError(
+                "burn-all did not end well", where=operation["id"], expected="done", found=operation["state"]
+            )
+
+    def _show_consoles(self, operation: dict[str, Any]) -> None:
+        for slot, card in operation["cards"].items():
+            if card["state"] != "in service":
+                log = self.chassis / f"slot-{slot}" / "console.log"
+                tail = (
+                    "\n".join(log.read_text(errors="replace").splitlines()[-25:])
+                    if log.exists()
+                    else "no console"
+                )
+                console.print(f"console of slot {slot}:\n{tail}", markup=False)
+
+    def _pages(self) -> None:
+        for card in self.client.get("/v1/cards"):
+            url = f"http://{card['address']}:{PAGE_PORT}/"
+            command = [
+                "chassis",
+                "enter",
+                "--dir",
+                str(self.chassis),
+                "--",
+                sys.executable,
+                "-c",
+                _FETCH,
+                url,
+            ]
+            console.print(f"[dim]slot {card['slot']}: {url}[/dim]")
+            self._fetch(command)
+
+    def _fetch(self, command: list[str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "firmware_mgr.app.fwmgr", *command],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise PeerError("no page from the card", where=command[-1], found=done.stderr.strip())
+        console.print(done.stdout.strip(), markup=False)
+
+    def _report(self) -> int:
+        cards = self.client.get("/v1/cards")
+        console.rule("[bold]cards in service", align="left")
+        console.print(cards_table(cards))
+        console.print("seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in self._steps))
+        missing = [card["slot"] for card in cards if not card["in_service"]]
+        if missing:
+            console.print(f"[red]not in service: slot {', '.join(missing)}")
+            return 1
+        console.print(f"[green]all {len(cards)} cards are in service")
+        return 0
+
+    def _end(self) -> None:
+        if self.keep:
+            console.print(f"left running: chassis {self.chassis}, master {self.master.directory}")
+            return
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            self._process.wait()
+        self._fwmgr("chassis", "down", "--dir", str(self.chassis), quiet=True)
+
+
+_FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tools/demo", description="Pristine cards to service, on a virtual chassis."
+    )
+    parser.add_argument("--cards", type=int, default=1, help="how many cards (default 1)")
+    parser.add_argument("--board", default="qemu-aarch64", help="their board (default qemu-aarch64)")
+    parser.add_argument("--dir", type=Path, default=HERE / "var" / "demo", help="where it works (made anew)")
+    parser.add_argument("--keep", action="store_true", help="leave chassis and master running at the end")
+    parser.add_argument(
+        "--capture", action="store_true", help="write each card's network traffic to pcap files"
+    )
+    try:
+        sys.exit(Demo(parser.parse_args()).run())
+    except FwmgrError as e:
+        show(e)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""`fwmgr image add|list` and `fwmgr package add|list`: what the master's catalogue holds.
+
+Knows tables and words. The master reads the files itself: paths are of its machine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+
+
+def add_image(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by `fwmgr image build`.")],
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Add a boot image to the master's catalogue."""
+    answer = master_client(directory).post("/v1/images", {"path": str(folder.absolute())})
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    size = answer["length"] / 1e6
+    typer.echo(
+        f"boot image {answer['version']} for {answer['board']}: {size:.1f} MB, {answer['digest'][:12]}"
+    )
+
+
+def list_images(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
+    """The boot images of the catalogue."""
+    answer = master_client(directory).get("/v1/images")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    table = Table("board", "version", "digest", "MB", "added")
+    for image in sorted(answer, key=lambda image: (image["board"], image["added_at"])):
+        size = f"{image['length'] / 1e6:.1f}"
+        table.add_row(image["board"], image["version"], image["digest"][:12], size, _date(image["added_at"]))
+    Console().print(table)
+
+
+def add_package(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A signed package file.")],
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """Add a package to the master's catalogue. It is checked whole; a bad one is refused."""
+    answer = master_client(directory).post("/v1/packages", {"path": str(file.absolute())})
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    size = answer["length"] / 1e6
+    cpus = ", ".join(answer["cpus"])
+    typer.echo(
+        f"package {answer['name']} {answer['version']} for {cpus}: {size:.1f} MB, {answer['digest'][:12]}"
+    )
+
+
+def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
+    """The packages of the catalogue."""
+    answer = master_client(directory).get("/v1/packages")
+    if as_json:
+        typer.echo(json.dumps(answer, indent=1))
+        return
+    table = Table("package", "version", "CPUs", "digest", "MB", "modules", "processes", "added")
+    for package in sorted(answer, key=lambda package: (package["name"], package["added_at"])):
+        contents = package["contents"]
+        table.add_row(
+            package["name"],
+            package["version"],
+            ", ".join(package["cpus"]),
+            package["digest"][:12],
+            f"{package['length'] / 1e6:.1f}",
+            str(contents.get("modules", "")),
+            ", ".join(contents.get("processes", [])),
+            _date(package["added_at"]),
+        )
+    Console().print(table)
+
+
+def _date(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
