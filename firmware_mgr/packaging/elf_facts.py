@@ -68,7 +68,15 @@ def read_elf(data: bytes, where: str) -> ElfFacts | None:
             if isinstance(segment, DynamicSegment):
                 for tag in segment.iter_tags():
                     _take(tag, needed, search, sonames)
-    except (ELFError, AssertionError, AttributeError, ValueError, KeyError, IndexError) as e:
+    except (
+        ELFError,
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as e:
         raise PeerError("damaged ELF file", where=where, found=repr(e)) from e
     return ElfFacts(
         cpu=_CPUS.get((machine, bits, bool(elf.little_endian))),

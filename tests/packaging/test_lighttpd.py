@@ -1,0 +1,116 @@
+"""The real package: Debian's lighttpd for two CPUs, whole enough to run with nothing but its own files.
+
+Fetches about 6 MB from Debian's archive the first time, into the cache of this source tree.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware_mgr.model.ids import CpuArch
+from firmware_mgr.package.contents import Module, ModuleKind, select
+from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.packaging.assemble import build_from_manifest
+from firmware_mgr.packaging.build import write_package
+from firmware_mgr.packaging.closure import TRIPLET, missing_libraries
+from firmware_mgr.packaging.keys import keyring_of
+
+from .test_build import KEY
+
+TOP = Path(__file__).resolve().parents[2]
+MANIFEST = TOP / "packages/lighttpd/manifest.toml"
+CPUS = [CpuArch.AARCH64, CpuArch.X86_64]
+LOADER = {CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1", CpuArch.X86_64: "lib64/ld-linux-x86-64.so.2"}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageFile]:
+    path = tmp_path_factory.mktemp("lighttpd") / "lighttpd.fwp"
+    write_package(path, build_from_manifest(MANIFEST, [KEY], TOP / ".cache"))
+    with PackageFile.open(path, keyring_of([KEY])) as opened:
+        opened.check_content()
+        yield opened
+
+
+def lay_out(package: PackageFile, cpu: CpuArch, root: Path) -> None:
+    """Write the files for a CPU as a card's store would."""
+    for module in select(package.toc, cpu):
+        place = root / module.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if module.kind is ModuleKind.SYMLINK:
+            place.symlink_to(module.link_target)
+        else:
+            place.write_bytes(package.module_bytes(module))
+            place.chmod(module.mode)
+
+
+def elf_modules(package: PackageFile, cpu: CpuArch) -> list[Module]:
+    return [m for m in select(package.toc, cpu) if package.module_bytes(m).startswith(b"\x7fELF")]
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_no_library_is_missing(package: PackageFile, cpu: CpuArch) -> None:
+    assert missing_libraries(package.toc, cpu) == {}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_library_use_is_what_readelf_says(package: PackageFile, cpu: CpuArch, tmp_path: Path) -> None:
+    readelf = shutil.which("readelf")
+    assert readelf, "binutils is missing: tools/prepare installs it"
+    modules = elf_modules(package, cpu)
+    assert len(modules) >= 7
+    for module in modules:
+        file = tmp_path / "file"
+        file.write_bytes(package.module_bytes(module))
+        command = [readelf, "--wide", "--dynamic", "--program-headers", str(file)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        wanted = set(re.findall(r"\(NEEDED\)\s+Shared library: \[(.+)]", said))
+        wanted |= {Path(name).name for name in re.findall(r"program interpreter: (.+)]", said)}
+        assert {name.removeprefix("so:") for name in module.consumes} == wanted, module.path
+        sonames = re.findall(r"\(SONAME\)\s+Library soname: \[(.+)]", said)
+        assert [name.removeprefix("so:") for name in module.provides] == sonames, module.path
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_every_library_is_found_by_its_name_where_the_loader_looks(
+    package: PackageFile, cpu: CpuArch, tmp_path: Path
+) -> None:
+    lay_out(package, cpu, tmp_path)
+    assert (tmp_path / LOADER[cpu]).is_file()
+    folders = [tmp_path / "lib" / TRIPLET[cpu], tmp_path / "usr/lib" / TRIPLET[cpu]]
+    for module in elf_modules(package, cpu):
+        for name in (name.removeprefix("so:") for name in module.consumes):
+            found = [folder / name for folder in folders if (folder / name).is_file()]
+            assert found, f"{module.path} wants {name}"
+            assert found[0].resolve().is_relative_to(tmp_path)
+
+
+def test_its_process_is_unprivileged_and_serves_on_a_port_of_its_own(package: PackageFile) -> None:
+    (process,) = package.toc.processes
+    assert (process.name, str(process.user), str(process.readiness)) == ("lighttpd", "1000:1000", "tcp:8080")
+    servers = {module.cpu for module in package.toc.modules if module.path == process.module}
+    assert servers == set(CPUS)
+
+
+def test_the_server_takes_its_configuration_with_its_own_libraries_alone(
+    package: PackageFile, tmp_path: Path
+) -> None:
+    """Runs the server for this machine's CPU as far as `-tt`: configuration read, plug-ins loaded."""
+    cpu = CpuArch(platform.machine())
+    lay_out(package, cpu, tmp_path)
+    configuration = tmp_path / "etc/lighttpd/lighttpd.conf"
+    moved = configuration.read_text().replace('"/srv/www"', f'"{tmp_path}/srv/www"')
+    configuration.write_text(moved)
+    libraries = ":".join(f"{tmp_path}/{folder}/{TRIPLET[cpu]}" for folder in ("lib", "usr/lib"))
+    loader = [str(tmp_path / LOADER[cpu]), "--inhibit-cache", "--library-path", libraries]
+    server = [f"{tmp_path}/usr/sbin/lighttpd", "-tt", "-m", f"{tmp_path}/usr/lib/lighttpd"]
+    command = [*loader, *server, "-f", str(configuration)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
+    assert done.returncode == 0, done.stderr
