@@ -12,15 +12,19 @@ from firmware_mgr.imaging.debs import DEBIAN_ARCH, fetch_debs
 from firmware_mgr.imaging.tree import Tree
 from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import CpuArch
+from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import MAX_MODE, ModuleKind, TableOfContents
+from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.package.table import encode_table
-from firmware_mgr.packaging.build import ModuleSource, pack, seal
+from firmware_mgr.packaging.build import ModuleSource, pack, seal, write_package
 from firmware_mgr.packaging.closure import missing_libraries
 from firmware_mgr.packaging.debian import merge_cpus, modules_for, read_debs
 from firmware_mgr.packaging.elf_facts import read_elf
-from firmware_mgr.packaging.keys import SigningKey
+from firmware_mgr.packaging.keys import SigningKey, keyring_of
 from firmware_mgr.packaging.manifest import DebianEntry, FileEntry, Manifest, load_manifest
 
+#: The manifests that come with the source tree, one folder for each package.
+SHIPPED_PACKAGES = Path(__file__).resolve().parents[2] / "packages"
 #: What to do when a lock file is missing, for other packages, or behind the archive.
 REFRESH_HINT = (
     "write the lock files anew with: fwmgr package build --refresh; then give the package a new version"
@@ -38,6 +42,19 @@ def build_from_manifest(
     manifest = load_manifest(path)
     trees = fetch_trees(manifest, cache, refresh=refresh) if manifest.debian else {}
     return build_from_trees(manifest, trees, signing_keys)
+
+
+def build_real_package(
+    name: str, out: Path, signing_keys: Sequence[SigningKey], cache: Path, *, refresh: bool = False
+) -> PackageRef:
+    """Build a package that comes with the source tree, such as `lighttpd`, into `out`; say what it is.
+
+    Raises as `build_from_manifest` does.
+    """
+    manifest = SHIPPED_PACKAGES / name / "manifest.toml"
+    write_package(out, build_from_manifest(manifest, signing_keys, cache, refresh=refresh))
+    with PackageFile.open(out, keyring_of(signing_keys)) as package:
+        return package.reference()
 
 
 def build_from_trees(

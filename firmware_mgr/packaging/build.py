@@ -1,4 +1,4 @@
-"""A package file from its parts: compressed, listed, signed. SPEC-package §8.
+"""A package file from its parts: compressed, listed, signed. SPEC-package §9.
 
 The same inputs give the same bytes: order is the table's, time is the manifest's, compression is fixed.
 Refuses to know where the parts come from.

@@ -235,7 +235,7 @@ def test_a_compressed_module_that_does_not_shrink_is_refused() -> None:
 
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9+.-]{0,10}", fullmatch=True)
-TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
 PARTS = st.from_regex(r"[A-Za-z0-9_äß-]{1,6}", fullmatch=True)
 DEPENDENCIES = st.dictionaries(NAMES, st.sampled_from(["", "= 1", ">= 1.2, < 2"]), max_size=3).map(
     lambda found: tuple(Dependency(*item) for item in sorted(found.items()))

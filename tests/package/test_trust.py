@@ -9,11 +9,11 @@ import pytest
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.package import layout
-from firmware_mgr.package.contents import TableOfContents, select
+from firmware_mgr.package.contents import ModuleKind, TableOfContents, select
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.reader import PackageFile, verify_contents
-from firmware_mgr.packaging.build import ModuleKind, ModuleSource, PackageHead, build_package, pack, seal
+from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package, pack, seal
 from firmware_mgr.packaging.keys import keyring_of, new_key
 
 from .samples import BOTH_KEYS, HEAD, KEY, KEYRING, OTHER_KEY, SOURCES, head_of, read, sample, sample_contents

@@ -17,15 +17,13 @@ import pytest
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import Module, ModuleKind, select
 from firmware_mgr.package.reader import PackageFile
-from firmware_mgr.packaging.assemble import build_from_manifest
-from firmware_mgr.packaging.build import write_package
+from firmware_mgr.packaging.assemble import build_real_package
 from firmware_mgr.packaging.closure import TRIPLET, missing_libraries
 from firmware_mgr.packaging.keys import keyring_of
 
 from .test_build import KEY
 
 TOP = Path(__file__).resolve().parents[2]
-MANIFEST = TOP / "packages/lighttpd/manifest.toml"
 CPUS = [CpuArch.AARCH64, CpuArch.X86_64]
 LOADER = {CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1", CpuArch.X86_64: "lib64/ld-linux-x86-64.so.2"}
 
@@ -33,9 +31,10 @@ LOADER = {CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1", CpuArch.X86_64: "lib64/l
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageFile]:
     path = tmp_path_factory.mktemp("lighttpd") / "lighttpd.fwp"
-    write_package(path, build_from_manifest(MANIFEST, [KEY], TOP / ".cache"))
+    reference = build_real_package("lighttpd", path, [KEY], TOP / ".cache")
     with PackageFile.open(path, keyring_of([KEY])) as opened:
         opened.check_content()
+        assert opened.reference() == reference
         yield opened
 
 

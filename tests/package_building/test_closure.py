@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_mgr.imaging.tree import File, Link
+from firmware_mgr.imaging.tree import File, Link, Tree
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import ModuleKind
@@ -91,7 +91,7 @@ def test_a_runpath_comes_first_and_may_be_beside_the_program() -> None:
 
 
 def test_links_of_directories_on_the_way_are_kept() -> None:
-    tree = {
+    tree: Tree = {
         "lib": Link("usr/lib"),
         "usr/lib/ld.so": File(program(soname="ld.so")),
         "usr/bin/x": File(program(interpreter="/lib/ld.so"), 0o755),
