@@ -133,7 +133,7 @@ async def run(options: argparse.Namespace) -> None:
     intake = Intake(catalogue, blobs, lambda: Keyring.from_directory(paths.keys), read_image, time.time)
     parts: list[_Part] = [
         master,
-        LinkServer(master, authority.link_context(), host, ports.link),
+        LinkServer(master.conversation, authority.link_context(), host, ports.link),
         HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
         HttpsServer(bulk, authority.link_context(), host, ports.bulk),
         netboot,

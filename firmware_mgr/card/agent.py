@@ -19,7 +19,7 @@ from firmware_mgr.card.areas import Areas, open_areas
 from firmware_mgr.card.burn import Burner, commit_boot
 from firmware_mgr.card.https import BulkClient, enrol
 from firmware_mgr.card.identity import Identity, client_context
-from firmware_mgr.card.inspection import Inspection, inspect
+from firmware_mgr.card.inspection import Inspection, control_report, inspect
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import NetworkLease
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
@@ -304,7 +304,7 @@ class Agent:
         )
         try:
             async with self._flash_lock:
-                stored = await asyncio.to_thread(burner.burn, order)
+                burned = await asyncio.to_thread(burner.burn, order)
                 await self._inspect()
         except FwmgrError as e:
             log.error("burn failed: %s", e)
@@ -314,9 +314,18 @@ class Agent:
             blobs.close()
         log.info(
             "stored set %s: %d bytes of boot image and %d bytes of packages written",
-            stored.set_digest.short,
-            stored.boot_bytes_written,
-            stored.package_bytes_written,
+            burned.set_digest.short,
+            burned.boot_bytes_written,
+            burned.package_bytes_written,
+        )
+        stored = m.Stored(
+            burned.set_digest,
+            burned.boot_bytes_written,
+            burned.package_bytes_written,
+            burned.boot_partition.value,
+            burned.reboot_needed,
+            burned.seconds,
+            self._inspection.report,
         )
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
 
@@ -335,7 +344,7 @@ class Agent:
             m.ProcessReport(status.name, status.pid or 0, status.state.value, status.detail)
             for status in self._parts.runner.statuses()
         )
-        self._post(cm.SetStarted(m.Running(action.set_digest, reports)))
+        self._post(cm.SetStarted(m.Running(action.set_digest, reports, control_report(self._areas))))
 
     async def _start_processes(self, set_digest: Digest) -> None:
         store = self._areas.store

@@ -71,6 +71,18 @@ class _Package:
     modules: tuple[Module, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Burned:
+    """What a burn did: bytes written to flash, and where the boot image is. All of it was read back."""
+
+    set_digest: Digest
+    boot_bytes_written: int
+    package_bytes_written: int
+    boot_partition: Letter
+    reboot_needed: bool
+    seconds: float
+
+
 @dataclass
 class Burner:
     """One burn. `report` is called with step, bytes done and in all, and bytes written to flash so far."""
@@ -86,7 +98,7 @@ class Burner:
     _boot_written: int = field(default=0, init=False)
     _package_written: int = field(default=0, init=False)
 
-    def burn(self, order: m.Burn) -> m.Stored:
+    def burn(self, order: m.Burn) -> Burned:
         """Raises PeerError for what must not be burned, DeviceError for flash that cannot take it."""
         started = self.clock()
         layout = self._check_image(order)
@@ -97,11 +109,11 @@ class Burner:
         reboot = target is not self.areas.in_use
         if reboot:
             self._put_on_trial(target, order.trial_tries)
-        return m.Stored(
+        return Burned(
             order.wanted.digest,
             self._boot_written,
             self._package_written,
-            target.value,
+            target,
             reboot,
             self.clock() - started,
         )

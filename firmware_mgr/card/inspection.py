@@ -82,7 +82,7 @@ def inspect(areas: Areas, keyring: Keyring, cpu: CpuArch, step: Step = lambda _:
     space = None if store is None else store.space()
     report = FlashReport(
         areas.table,
-        _control_report(areas, control_state),
+        control_report(areas),
         boot_a,
         boot_b,
         areas.store_state,
@@ -95,7 +95,9 @@ def inspect(areas: Areas, keyring: Keyring, cpu: CpuArch, step: Step = lambda _:
     return Inspection(report, records, packages, control_state)
 
 
-def _control_report(areas: Areas, state: ControlState) -> ControlReport:
+def control_report(areas: Areas) -> ControlReport:
+    """Control as it stands now."""
+    state = read_control(areas.window("control"))
     copies = [AreaState.BAD if copy.record is None else AreaState.GOOD for copy in state.copies]
     record = state.effective
     return ControlReport(

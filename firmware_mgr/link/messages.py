@@ -145,6 +145,7 @@ class Stored:
     boot_partition: str
     reboot_needed: bool
     seconds: float
+    flash: FlashReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +158,12 @@ class ProcessReport:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Card to master: the packages' processes are up."""
+    """Card to master: the packages' processes are up; `control` is as it stands after the commit."""
 
     TYPE: ClassVar[str] = "running"
     set_digest: Digest
     processes: tuple[ProcessReport, ...]
+    control: ControlReport
 
 
 @dataclass(frozen=True, slots=True)

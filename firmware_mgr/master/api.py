@@ -84,7 +84,7 @@ class Api:
                 "cards": len(list(self._master.roster)),
                 "images": len(self._master.roster.images),
                 "packages": len(self._master.roster.packages),
-                "refusals": self._master.refusals,
+                "refusals": self._master.gate.refusals,
             }
         )
 
@@ -99,35 +99,31 @@ class Api:
     async def _want(self, request: web.Request) -> web.Response:
         body = await _body(request)
         slot = _slot(body.get("slot"))
-        entry = await self._master.call(
-            lambda: self._master.want(slot, body.get("image"), body.get("packages"))
-        )
+        entry = await self._master.want(slot, body.get("image"), body.get("packages"))
         return web.json_response(card_document(entry, self._master))
 
     async def _approve(self, request: web.Request) -> web.Response:
         slot = _slot((await _body(request)).get("slot"))
-        return web.json_response(
-            card_document(await self._master.call(lambda: self._master.approve(slot)), self._master)
-        )
+        return web.json_response(card_document(await self._master.approve(slot), self._master))
 
     async def _operations(self, _request: web.Request) -> web.Response:
-        operations = sorted(self._master.operations.values(), key=lambda operation: operation.created_at)
+        operations = sorted(self._master.desk.operations.values(), key=lambda operation: operation.created_at)
         return web.json_response([operation_document(operation, self._master) for operation in operations])
 
     async def _operation(self, request: web.Request) -> web.Response:
-        operation = self._master.operation(request.match_info["id"])
+        operation = self._master.desk.operation(request.match_info["id"])
         return web.json_response(operation_document(operation, self._master))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         identifier = request.match_info["id"]
-        operation = await self._master.call(lambda: self._master.cancel(identifier))
+        operation = await self._master.cancel(identifier)
         return web.json_response(operation_document(operation, self._master))
 
     async def _burn_all(self, request: web.Request) -> web.Response:
         body = await _body(request)
         slots = [_slot(text) for text in body.get("slots") or []]
         renew = bool(body.get("renew_keys"))
-        operation = await self._master.call(lambda: self._master.burn_all(slots or None, renew))
+        operation = await self._master.burn_all(slots or None, renew)
         return web.json_response(operation_document(operation, self._master))
 
     async def _images(self, _request: web.Request) -> web.Response:
@@ -137,7 +133,7 @@ class Api:
 
     async def _add_image(self, request: web.Request) -> web.Response:
         record = await self._intake.add_image(_path(await _body(request)))
-        await self._master.call(self._master.roster.load_software)
+        await self._master.load_software()
         return web.json_response(_without_pieces(record.to_document()))
 
     async def _packages(self, _request: web.Request) -> web.Response:
@@ -145,7 +141,7 @@ class Api:
 
     async def _add_package(self, request: web.Request) -> web.Response:
         record = await self._intake.add_package(_path(await _body(request)))
-        await self._master.call(self._master.roster.load_software)
+        await self._master.load_software()
         return web.json_response(record.to_document())
 
     async def _record(self, _request: web.Request) -> web.Response:

@@ -66,7 +66,7 @@ def test_a_pristine_card_holds_the_set_after_a_burn_and_is_found_runnable() -> N
     master, device = Master(), flash()
     order = master.order()
     stored = burner(device, master).burn(order)
-    assert stored.reboot_needed and stored.boot_partition == "a"
+    assert stored.reboot_needed and stored.boot_partition is Letter.A
     assert stored.boot_bytes_written == order.wanted.boot_image.length
     assert lacking(hello(device), order.wanted) == ""
     assert judge(hello(device), order.wanted, None, frozenset()).ruling is Ruling.RUN
@@ -99,7 +99,7 @@ def test_a_new_image_goes_to_the_partition_that_is_not_in_use() -> None:
     before = device.contents()
     area_a = opened(device).window("boot-a")
     second = burner(device, master, FROM_A).burn(master.order("2", seed=9))
-    assert second.boot_partition == "b" and second.package_bytes_written == 0
+    assert second.boot_partition is Letter.B and second.package_bytes_written == 0
     start, end = area_a.offset, area_a.offset + area_a.size
     assert device.contents()[start:end] == before[start:end]
     record = read_control(opened(device).window("control")).effective
@@ -114,7 +114,7 @@ def test_damage_of_the_running_image_is_mended_from_itself_and_one_piece_travels
     assert "pieces are bad" in lacking(hello(device), order.wanted)
     master.served.clear()
     mended = burner(device, master, FROM_A).burn(order)
-    assert mended.boot_partition == "b" and mended.reboot_needed
+    assert mended.boot_partition is Letter.B and mended.reboot_needed
     assert master.served[order.wanted.boot_image.digest] == MIB
     assert lacking(hello(device, FROM_B), order.wanted) == ""
 
@@ -125,7 +125,7 @@ def test_after_netboot_only_the_bad_piece_is_written() -> None:
     device = burned(order, master)
     device.flip_bit(opened(device).window("boot-a").offset + MIB + 5, 3)
     mended = burner(device, master, NETBOOTED).burn(order)
-    assert (mended.boot_partition, mended.boot_bytes_written) == ("a", MIB)
+    assert (mended.boot_partition, mended.boot_bytes_written) == (Letter.A, MIB)
     assert mended.package_bytes_written == 0
 
 
@@ -257,7 +257,7 @@ def cuts(make: MemoryDevice, order: m.Burn, master: Master, words: object, step:
             target = boots(device, order)
             resumed = burner(device, master, {Target.A: FROM_A, Target.B: FROM_B}.get(target, NETBOOTED))
             stored = resumed.burn(order)
-            after = {"a": FROM_A, "b": FROM_B}[stored.boot_partition]
+            after = {Letter.A: FROM_A, Letter.B: FROM_B}[stored.boot_partition]
             assert lacking(hello(device, after), order.wanted) == "", case
     raise AssertionError("the burn never ends")
 

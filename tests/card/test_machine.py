@@ -13,7 +13,10 @@ IMAGE = BootImageRef("qemu-aarch64", "1", Digest.of(b"image"), 10)
 SET = SoftwareSet(IMAGE, ())
 OTHER = SoftwareSet(BootImageRef("qemu-aarch64", "2", Digest.of(b"other"), 10), ())
 BURN = m.Burn(SET, m.BootPieces(1, ()))
-STORED = m.Stored(SET.digest, 0, 0, "a", True, 1.0)
+EMPTY = m.BootPartitionReport(m.AreaState.EMPTY)
+CONTROL = m.ControlReport(m.AreaState.GOOD, m.AreaState.GOOD)
+FLASH = m.FlashReport(m.AreaState.GOOD, CONTROL, EMPTY, EMPTY, m.AreaState.GOOD)
+STORED = m.Stored(SET.digest, 0, 0, "a", True, 1.0, FLASH)
 
 
 def machine(**fields: object) -> cm.CardMachine:

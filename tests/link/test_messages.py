@@ -42,8 +42,8 @@ HELLO = m.Hello(
 FROM_CARD: list[m.FromCard] = [
     HELLO,
     m.Progress("packages", 1, 2, 1),
-    m.Stored(SET.digest, 1, 2, "a", True, 3.0),
-    m.Running(SET.digest, (m.ProcessReport("web", 12, "running"),)),
+    m.Stored(SET.digest, 1, 2, "a", True, 3.0, FLASH),
+    m.Running(SET.digest, (m.ProcessReport("web", 12, "running"),), FLASH.control),
     m.Failed("burn", {"what": "no"}),
     m.Pong(),
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firmware_mgr.link.messages import Stored
+from firmware_mgr.link.messages import AreaState, BootPartitionReport, ControlReport, FlashReport, Stored
 from firmware_mgr.master.catalogue import Delete, Put
 from firmware_mgr.master.catalogue_memory import MemoryCatalogue
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
@@ -35,7 +35,11 @@ from .clocks import HandClock
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 SOFTWARE = SoftwareSet(BootImageRef("qemu-aarch64", "1.0", Digest("a" * 64), 100), ())
-STORED = Stored(SOFTWARE.digest, 100, 0, "a", True, 1.5)
+EMPTY = BootPartitionReport(AreaState.EMPTY)
+FLASH = FlashReport(
+    AreaState.GOOD, ControlReport(AreaState.GOOD, AreaState.GOOD), EMPTY, EMPTY, AreaState.GOOD
+)
+STORED = Stored(SOFTWARE.digest, 100, 0, "a", True, 1.5, FLASH)
 
 
 @pytest.fixture

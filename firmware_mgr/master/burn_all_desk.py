@@ -1,0 +1,184 @@
+"""burn-all at work: its durable records, its barrier, and what each card did and cost in it.
+
+Knows operations and the pure rules of `burn_all`; follows the cards' lives as the engine's watcher.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+
+from firmware_mgr.link import messages as m
+from firmware_mgr.master import burn_all, plan
+from firmware_mgr.master.card_life import CardEvent
+from firmware_mgr.master.catalogue import Catalogue, Put
+from firmware_mgr.master.documents import OPERATIONS, OperationRecord
+from firmware_mgr.master.engine import Engine
+from firmware_mgr.master.operations import CardWork, Operation, Traffic
+from firmware_mgr.master.roster import Entry
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.lifecycle import CardState, OperationState
+from firmware_mgr.model.software import SoftwareSet
+
+
+class BurnAllDesk:
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+        self._engine = engine
+        self._catalogue = catalogue
+        self.operations: dict[str, Operation] = {}
+
+    async def load(self) -> None:
+        """Take up what an earlier master left."""
+        for document in await self._catalogue.list(OPERATIONS):
+            operation = Operation.from_record(OperationRecord.from_document(document.value, document.key))
+            if not operation.state.finished:
+                masters = operation.masters + 1
+                note = f"taken up by master {masters}"
+                operation = replace(operation, masters=masters, events=(*operation.events, note))
+                await self._keep(operation)
+            self.operations[operation.id] = operation
+
+    def operation(self, identifier: str) -> Operation:
+        """Raises UsageError that names the newest ones."""
+        found = self.operations.get(identifier)
+        if found is None:
+            known = ", ".join(sorted(self.operations)[-3:]) or "none"
+            raise UsageError("no such operation", expected=f"one of {known}", found=identifier)
+        return found
+
+    def of_slot(self, slot: SlotId) -> Operation | None:
+        """The operation that the card is in now."""
+        for operation in self.operations.values():
+            if not operation.state.finished and slot in operation.cards:
+                return operation
+        return None
+
+    def behind_barrier(self, slot: SlotId) -> bool:
+        """Whether a card that has stored must wait for others."""
+        operation = self.of_slot(slot)
+        return operation is not None and operation.state is OperationState.PROVISIONING
+
+    # What users ask for.
+
+    async def begin(self, slots: list[SlotId] | None, renew_keys: bool) -> Operation:
+        """Provision these cards, or all that are present. Raises UsageError; nothing is touched then."""
+        roster = self._engine.roster
+        entries = [roster.get(slot) for slot in slots] if slots else [e for e in roster if e.record.present]
+        if not entries:
+            raise UsageError("there are no cards", hint="is the chassis up? fwmgr chassis status")
+        wanted = {entry.slot: self._wanted(entry) for entry in entries}
+        now = self._engine.clock()
+        works = {entry.slot: CardWork(entry.life.state) for entry in entries}
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        identifier = f"burn-{stamp}-{secrets.token_hex(2)}"
+        await self._keep(Operation(identifier, OperationState.PROVISIONING, now, works))
+        for entry in entries:
+            entry.traffic = Traffic()
+            # A card that burns for the first time may lose its new key with its power: let it make another.
+            renewable = renew_keys or entry.record.last_good is None
+            await roster.write(entry, now, wanted=wanted[entry.slot], renewable=renewable, rejected=())
+            await self._engine.happened(entry, CardEvent.BURN_ASKED, "burn-all")
+        return self.operations[identifier]
+
+    def _wanted(self, entry: Entry) -> SoftwareSet:
+        busy = self.of_slot(entry.slot)
+        if busy is not None:
+            where = f"slot {entry.slot}"
+            raise UsageError(
+                "card is in another operation", where=where, found=busy.id, hint="fwmgr operations"
+            )
+        return wanted_set(self._engine, entry)
+
+    async def cancel(self, identifier: str) -> Operation:
+        """Stop an operation; its cards stay as they are. Raises UsageError when it is over."""
+        operation = self.operation(identifier)
+        if operation.state.finished:
+            raise UsageError("operation is over", where=identifier, found=operation.state.value)
+        await self._keep(replace(operation, state=OperationState.CANCELLED, finished_at=self._engine.clock()))
+        return self.operations[identifier]
+
+    # What cards report.
+
+    async def key_shown(self, slot: SlotId, *, renewed: bool) -> None:
+        operation = self.of_slot(slot)
+        if operation is not None and operation.cards[slot].key != "renewed":
+            work = replace(operation.cards[slot], key="renewed" if renewed else "kept")
+            await self._keep(operation.with_card(slot, work))
+
+    async def stored(self, slot: SlotId, message: m.Stored) -> None:
+        operation = self.of_slot(slot)
+        if operation is not None:
+            work = operation.cards[slot]
+            work = replace(
+                work,
+                boot_written=work.boot_written + message.boot_bytes_written,
+                package_written=work.package_written + message.package_bytes_written,
+            )
+            await self._keep(operation.with_card(slot, work))
+
+    # The engine's watcher.
+
+    async def entered(self, entry: Entry, now: float) -> None:
+        operation = self.of_slot(entry.slot)
+        if operation is not None:
+            work = _with_traffic(operation, entry).entered(entry.life.state, entry.life.reason, now)
+            entry.traffic = Traffic()
+            await self._keep(operation.with_card(entry.slot, work))
+
+    async def advance(self) -> None:
+        for operation in list(self.operations.values()):
+            states = {slot: self._engine.roster.get(slot).life.state for slot in operation.cards}
+            step = burn_all.advance(operation.state, states)
+            if step is not None:
+                await self._take(operation, step, states)
+
+    async def _take(
+        self, operation: Operation, step: burn_all.Advance, states: dict[SlotId, CardState]
+    ) -> None:
+        changed = replace(operation, state=step.state)
+        if step.event is CardEvent.ALL_STORED:
+            ready = burn_all.ready_for_use(states)
+            failed = ", ".join(str(slot) for slot, state in states.items() if state is CardState.FAILED)
+            note = (
+                "all cards have stored: ready for use"
+                if ready
+                else f"not ready for use: slot {failed} failed"
+            )
+            changed = replace(changed, ready_for_use=ready, events=(*changed.events, note))
+        if step.state.finished:
+            for slot in operation.cards:
+                entry = self._engine.roster.get(slot)
+                changed = changed.with_card(slot, _with_traffic(changed, entry))
+                entry.traffic = Traffic()
+            changed = replace(changed, finished_at=self._engine.clock())
+        await self._keep(changed)
+        for slot in step.cards:
+            if step.event is not None:
+                await self._engine.happened(self._engine.roster.get(slot), step.event)
+        if not step.state.finished and not step.cards:
+            self._engine.post(self.advance)
+
+    async def _keep(self, operation: Operation) -> None:
+        record = operation.record()
+        await self._catalogue.transact([], [Put(record.key, record.to_document())])
+        self.operations[operation.id] = operation
+
+
+def wanted_set(engine: Engine, entry: Entry) -> SoftwareSet:
+    """What the slot should run: what the user said, or the newest of everything. Raises UsageError."""
+    record = entry.record
+    if record.wanted is not None:
+        return record.wanted
+    cpu = "" if record.cpu is None else record.cpu.value
+    return plan.default_set(record.board or "", cpu, engine.roster.images, engine.roster.packages)
+
+
+def _with_traffic(operation: Operation, entry: Entry) -> CardWork:
+    """The card's work with the bytes that were sent since it was last written."""
+    work = operation.cards[entry.slot]
+    sent = entry.traffic
+    if operation.state is OperationState.PROVISIONING:
+        return replace(work, provisioning=work.provisioning.plus(sent.netboot, sent.bulk))
+    return replace(work, warm_boot=work.warm_boot.plus(sent.netboot, sent.bulk))

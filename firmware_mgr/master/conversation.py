@@ -1,0 +1,164 @@
+"""The master's side of the links: hello, verdict, reports. Implements the link server's LinkEvents.
+
+Knows which event each message is for the card's life; the verdict and the lives are others' tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from firmware_mgr.link import messages as m
+from firmware_mgr.link.wire import to_plain
+from firmware_mgr.master.burn_all_desk import BurnAllDesk
+from firmware_mgr.master.card_life import CardEvent
+from firmware_mgr.master.engine import Engine
+from firmware_mgr.master.gate import Gate
+from firmware_mgr.master.link_server import Link
+from firmware_mgr.master.record import BurnLog
+from firmware_mgr.master.roster import Entry, hostname
+from firmware_mgr.master.verdict import Ruling, judge
+from firmware_mgr.model.errors import PeerError
+from firmware_mgr.model.lifecycle import CardState
+
+log = logging.getLogger(__name__)
+
+_RULINGS = {
+    Ruling.RUN: CardEvent.RUNNABLE,
+    Ruling.BURN: CardEvent.NEEDS_BURN,
+    Ruling.HOLD: CardEvent.NOTHING_TO_RUN,
+}
+
+
+class Conversation:
+    def __init__(self, engine: Engine, gate: Gate, desk: BurnAllDesk, burn_log: BurnLog) -> None:
+        self._engine = engine
+        self._gate = gate
+        self._desk = desk
+        self._burn_log = burn_log
+
+    # LinkEvents.
+
+    def refused(self, address: str, error: PeerError) -> None:
+        self._gate.refused_link(address, error)
+
+    async def greeted(self, link: Link, hello: m.Hello) -> None:
+        await self._engine.call(lambda: self._greeted(link, hello))
+
+    async def reported(self, link: Link, message: m.FromCard) -> None:
+        await self._engine.call(lambda: self._reported(link, message))
+
+    async def lost(self, link: Link) -> None:
+        await self._engine.call(lambda: self._lost(link))
+
+    # Hello.
+
+    async def _greeted(self, link: Link, hello: m.Hello) -> None:
+        try:
+            entry = self._check_hello(link, hello)
+            renewed = await self._gate.let_in(entry, link.fingerprint)
+        except PeerError as e:
+            link.send(m.Refused(e.document()))
+            return
+        await self._desk.key_shown(entry.slot, renewed=renewed)
+        if entry.link is not None and entry.link is not link:
+            entry.link.drop()
+        entry.link, entry.hello = link, hello
+        settings = self._engine.settings
+        link.send(
+            m.Welcome(
+                m.PROTOCOL_VERSION,
+                self._engine.clock(),
+                hostname(entry.slot),
+                settings.no_master_seconds,
+                settings.no_master_policy,
+            )
+        )
+        await self._judge(entry, hello)
+
+    def _check_hello(self, link: Link, hello: m.Hello) -> Entry:
+        where = f"slot {link.slot}, link from {link.address}"
+        error = None
+        if not m.OLDEST_PROTOCOL <= hello.protocol <= m.PROTOCOL_VERSION:
+            expected = f"{m.OLDEST_PROTOCOL} to {m.PROTOCOL_VERSION}"
+            error = PeerError(
+                "agent speaks another protocol", where=where, expected=expected, found=hello.protocol
+            )
+        elif hello.slot != link.slot:
+            expected, found = f"slot {hello.slot}", f"slot {link.slot}"
+            error = PeerError(
+                "card's certificate is for another slot", where=where, expected=expected, found=found
+            )
+        if error is not None:
+            self._gate.note(error)
+            raise error
+        return self._gate.at_address(link.slot, link.address, where)
+
+    async def _judge(self, entry: Entry, hello: m.Hello) -> None:
+        record = entry.record
+        verdict = judge(hello, record.wanted, record.last_good, frozenset(record.rejected))
+        changes: dict[str, Any] = {"actual": to_plain(hello.flash)}
+        if not hello.running:
+            changes["running"] = None
+            entry.processes = []
+        if verdict.rejects is not None and verdict.rejects not in record.rejected:
+            changes["rejected"] = (*record.rejected, verdict.rejects)
+        await self._engine.roster.write(entry, self._engine.clock(), **changes)
+        entry.target = verdict.target
+        event = _RULINGS[verdict.ruling]
+        if entry.life.state not in (CardState.STORED, CardState.READY, CardState.IN_SERVICE):
+            # A phase of its own in the table of seconds: the card is up and not judged yet.
+            netbooted = hello.boot_source is m.BootSource.NETBOOT
+            up = CardEvent.UP_FROM_NETWORK if netbooted else CardEvent.UP_FROM_FLASH
+            await self._engine.happened(entry, up)
+        if event is CardEvent.RUNNABLE and self._desk.behind_barrier(entry.slot):
+            waiting = entry.life.state in (CardState.STORED, CardState.READY)
+            event = CardEvent.STORED_WAIT if waiting else CardEvent.NEEDS_BURN
+        await self._engine.happened(entry, event, verdict.reason)
+
+    # Reports.
+
+    async def _reported(self, link: Link, message: m.FromCard) -> None:
+        entry = self._engine.roster.get(link.slot)
+        if entry.link is not link:
+            return
+        if isinstance(message, m.Progress):
+            entry.progress = (message.step, message.done, message.total, message.written)
+            self._engine.still_moving(entry)
+        elif isinstance(message, m.Stored):
+            await self._stored(entry, message)
+        elif isinstance(message, m.Running):
+            await self._running(entry, message)
+        elif isinstance(message, m.Failed):
+            error = message.error
+            text = ": ".join(part for part in (error.get("where"), error.get("what")) if part)
+            sides = ", ".join(f"{side} {error[side]}" for side in ("expected", "found") if side in error)
+            reason = f"{message.order} failed: {text}" + (f": {sides}" if sides else "")
+            await self._engine.happened(entry, CardEvent.REFUSED, reason)
+
+    async def _stored(self, entry: Entry, message: m.Stored) -> None:
+        if entry.target is None or message.set_digest != entry.target.digest:
+            log.warning("slot %s: stored set %s, not the one ordered", entry.slot, message.set_digest.short)
+            return
+        now = self._engine.clock()
+        await self._burn_log.append(entry.slot, entry.target, message, entry.record.key_fingerprint, now)
+        await self._desk.stored(entry.slot, message)
+        await self._engine.roster.write(entry, now, renewable=False, actual=to_plain(message.flash))
+        if self._desk.behind_barrier(entry.slot):
+            event, reason = CardEvent.STORED_WAIT, "stored; waiting for the other cards"
+        else:
+            event, reason = CardEvent.STORED_REBOOT if message.reboot_needed else CardEvent.STORED_RUN, ""
+        await self._engine.happened(entry, event, reason)
+
+    async def _running(self, entry: Entry, message: m.Running) -> None:
+        entry.processes = [to_plain(process) for process in message.processes]
+        running = {"set": message.set_digest.hex, "processes": entry.processes}
+        actual = {**(entry.record.actual or {}), "control": to_plain(message.control)}
+        await self._engine.roster.write(entry, self._engine.clock(), running=running, actual=actual)
+        await self._engine.happened(entry, CardEvent.RUNNING)
+
+    async def _lost(self, link: Link) -> None:
+        entry = self._engine.roster.get(link.slot)
+        if entry.link is link:
+            entry.link = None
+            await self._engine.happened(entry, CardEvent.LINK_LOST, "the link is gone")

@@ -1,0 +1,232 @@
+"""What drives the cards' lives: events one at a time, the table, the catalogue, then the action.
+
+Knows the roster, time, power and the order of things: a new state is written before it is acted on, so that
+a master that dies in between acts again. Holds no rule of its own that a table could hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from firmware_mgr.link import messages as m
+from firmware_mgr.master.card_life import CardEvent, Do, after
+from firmware_mgr.master.hands import Hands, SlotSight
+from firmware_mgr.master.link_server import Link
+from firmware_mgr.master.roster import Entry, Roster
+from firmware_mgr.master.settings import Settings
+from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.model.lifecycle import CardState
+
+log = logging.getLogger(__name__)
+
+Work = Callable[[], Awaitable[None]]
+TICK_SECONDS = 0.5
+
+
+class Watcher(Protocol):
+    """Who follows the lives of cards: operations do."""
+
+    async def entered(self, entry: Entry, now: float) -> None:
+        """The card has just entered `entry.life.state`; called before anything is done about it."""
+
+    async def advance(self) -> None:
+        """Some card's state has changed: see what follows. Never called inside another call."""
+
+
+class Engine:
+    def __init__(
+        self,
+        roster: Roster,
+        settings: Settings,
+        hands: Hands | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.roster = roster
+        self.settings = settings
+        self.clock = clock
+        self.watcher: Watcher | None = None
+        self._hands = hands
+        self._inbox: asyncio.Queue[Work] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        for entry in self.roster:
+            await self._resume(entry)
+        self._spawn(self._run())
+        if self._hands is not None:
+            self._spawn(self._poll(self._hands))
+        self._spawn(self._tick())
+        self._changed()
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _resume(self, entry: Entry) -> None:
+        """A card that was linked to the master before is expected to dial again."""
+        linked = (CardState.IN_SERVICE, CardState.VALIDATED, CardState.AWAITING_VALIDATION)
+        if entry.life.state in linked:
+            reason = "the master was restarted"
+            entry.life = replace(entry.life, state=CardState.LOST, since=self.clock(), reason=reason)
+            await self.roster.write(entry, self.clock())
+        elif entry.life.state is CardState.RESET:
+            # The power cycle may not have been done: do it (again).
+            self._cycle(entry, netboot=True)
+
+    # One thing at a time.
+
+    def post(self, work: Work) -> None:
+        """Have this done in turn with everything else."""
+        self._inbox.put_nowait(work)
+
+    async def call(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Have this done in turn with everything else, and give its result or raise its FwmgrError."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            try:
+                result = await work()
+            except FwmgrError as e:
+                if not done.cancelled():
+                    done.set_exception(e)
+            else:
+                if not done.cancelled():
+                    done.set_result(result)
+
+        self.post(run)
+        return await done
+
+    async def _run(self) -> None:
+        while True:
+            work = await self._inbox.get()
+            try:
+                await work()
+            except FwmgrError as e:
+                log.error("%s", e)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("a task of the master broke", exc_info=task.exception())
+
+    def _changed(self) -> None:
+        if self.watcher is not None:
+            self.post(self.watcher.advance)
+
+    # Lives.
+
+    async def happened(self, entry: Entry, event: CardEvent, reason: str = "") -> None:
+        """One event of one card: table, catalogue, action."""
+        now = self.clock()
+        before = entry.life
+        life, do = after(before, event, now, self.settings.deadlines, reason)
+        if life is before and do is Do.NOTHING:
+            return
+        note = f" ({life.reason})" if life.reason else ""
+        log.info(
+            "slot %s: %s: %s → %s%s", entry.slot, event.value, before.state.value, life.state.value, note
+        )
+        entry.life = life
+        changes: dict[str, Any] = {}
+        if life.state is CardState.IN_SERVICE and entry.target is not None:
+            changes = {"last_good": entry.target, "last_validated": entry.target.digest}
+        await self.roster.write(entry, now, **changes)
+        if self.watcher is not None:
+            await self.watcher.entered(entry, now)
+        await self._perform(entry, do)
+        self._changed()
+
+    async def _perform(self, entry: Entry, do: Do) -> None:
+        link, target = entry.link, entry.target
+        if do in (Do.CYCLE, Do.CYCLE_NETBOOT):
+            self._cycle(entry, netboot=do is Do.CYCLE_NETBOOT)
+        elif link is None:
+            return
+        elif do is Do.SEND_RUN and target is not None:
+            link.send(m.Run(target.digest))
+        elif do is Do.SEND_BURN and target is not None:
+            await self._send_burn(entry, link)
+        elif do is Do.SEND_HOLD:
+            link.send(m.Hold(entry.life.reason))
+
+    async def _send_burn(self, entry: Entry, link: Link) -> None:
+        assert entry.target is not None
+        ref = entry.target.boot_image
+        image = self.roster.image(ref)
+        if image is None:
+            reason = f"boot image {ref.version} is not in the catalogue"
+            await self.happened(entry, CardEvent.REFUSED, reason)
+            return
+        entry.progress = ("", 0, 0, 0)
+        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries))
+
+    # Power.
+
+    def _cycle(self, entry: Entry, *, netboot: bool) -> None:
+        if entry.link is not None:
+            entry.link.drop()
+            entry.link = None
+        entry.hello = None
+        entry.cycling = True
+        self._spawn(self._do_cycle(entry, netboot))
+
+    async def _do_cycle(self, entry: Entry, netboot: bool) -> None:
+        try:
+            if self._hands is None:
+                log.warning("slot %s: there are no hands to cycle its power", entry.slot)
+            else:
+                await self._hands.cycle(entry.slot, netboot=netboot)
+                entry.powered = True
+        except FwmgrError as e:
+            log.error("slot %s: power cycle failed: %s", entry.slot, e)
+        finally:
+            entry.cycling = False
+
+    async def _poll(self, hands: Hands) -> None:
+        answered = True
+        while True:
+            try:
+                for sight in await hands.slots():
+                    self.post(partial(self._sighted, sight))
+                answered = True
+            except FwmgrError as e:
+                if answered:
+                    log.warning("the hands do not answer: %s", e)
+                answered = False
+            await asyncio.sleep(self.settings.poll_seconds)
+
+    async def _sighted(self, sight: SlotSight) -> None:
+        entry = await self.roster.seen(sight, self.clock())
+        powered = sight.powered and sight.present
+        if powered != entry.powered and not entry.cycling:
+            entry.powered = powered
+            await self.happened(entry, CardEvent.POWERED_ON if powered else CardEvent.POWERED_OFF)
+
+    # Time.
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.post(self._check_deadlines)
+
+    async def _check_deadlines(self) -> None:
+        now = self.clock()
+        for entry in self.roster:
+            limit = self.settings.deadlines.of(entry.life.state)
+            if limit is not None and now - entry.life.since >= limit and not entry.cycling:
+                await self.happened(entry, CardEvent.DEADLINE)
+
+    def still_moving(self, entry: Entry) -> None:
+        """The card's current state shows progress: its deadline runs anew."""
+        entry.life = replace(entry.life, since=self.clock())

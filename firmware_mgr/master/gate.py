@@ -1,0 +1,100 @@
+"""The gate: enrolment, who is let in at which slot, and who was refused with which words.
+
+Knows certificates, addresses and the admission table's answers. The table is `admission`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cryptography import x509
+
+from firmware_mgr.master.admission import Door, Entry, decide_entry, refusal
+from firmware_mgr.master.documents import Admission
+from firmware_mgr.master.engine import Engine
+from firmware_mgr.master.roster import Entry as SlotEntry
+from firmware_mgr.master.trust import Authority, key_fingerprint
+from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.ids import SlotId
+
+log = logging.getLogger(__name__)
+
+#: Refusals that are kept to be shown.
+KEPT_REFUSALS = 100
+
+
+class Gate:
+    def __init__(self, engine: Engine, authority: Authority) -> None:
+        self._engine = engine
+        self._authority = authority
+        self.refusals: list[dict[str, str]] = []
+
+    async def enrol(self, address: str, document: dict[str, Any]) -> str:
+        """The certificate for a card that asks, as PEM. Raises PeerError with the reason."""
+        where = f"enrolment from {address}"
+        try:
+            slot = SlotId.parse(str(document.get("slot")))
+            request = x509.load_pem_x509_csr(str(document.get("csr")).encode())
+        except (UsageError, ValueError) as e:
+            raise PeerError("enrolment request is unusable", where=where, found=str(e)) from e
+        entry = self.at_address(slot, address, where)
+        await self.let_in(entry, key_fingerprint(request.public_key()))
+        return self._authority.sign_card_certificate(str(document["csr"]), slot)
+
+    def at_address(self, slot: SlotId, address: str, where: str) -> SlotEntry:
+        """The entry of the slot whose address a card has. Raises PeerError when it speaks for another."""
+        entry = self._engine.roster.by_address(address)
+        if entry is None or entry.slot != slot:
+            found = "no slot" if entry is None else f"slot {entry.slot}"
+            error = PeerError(
+                "card does not sit where it says",
+                where=where,
+                expected=f"slot {slot}",
+                found=f"the address of {found}",
+            )
+            self.note(error)
+            raise error
+        return entry
+
+    async def let_in(self, entry: SlotEntry, fingerprint: str) -> bool:
+        """Admit the key, pinning it where the table says so; whether the slot had another before.
+
+        Raises PeerError; the refused key waits for approval then.
+        """
+        record = entry.record
+        door = Door(entry.slot, record.admission, record.key_fingerprint, record.renewable)
+        decision = decide_entry(door, fingerprint)
+        if decision is Entry.REFUSE:
+            error = refusal(door, fingerprint)
+            entry.refusal = {**error.document(), "fingerprint": fingerprint}
+            self.note(error)
+            raise error
+        entry.refusal = None
+        if decision is Entry.PIN:
+            admission = Admission.PINNED if record.admission is Admission.OPEN else record.admission
+            now = self._engine.clock()
+            await self._engine.roster.write(entry, now, key_fingerprint=fingerprint, admission=admission)
+        return record.key_fingerprint not in (None, fingerprint)
+
+    async def approve(self, slot: SlotId) -> SlotEntry:
+        """Let in the key that was refused last. Raises UsageError when none was."""
+        entry = self._engine.roster.get(slot)
+        fingerprint = (entry.refusal or {}).get("fingerprint")
+        if fingerprint is None:
+            raise UsageError("no card waits for approval here", where=f"slot {slot}")
+        await self._engine.roster.write(entry, self._engine.clock(), key_fingerprint=fingerprint)
+        entry.refusal = None
+        return entry
+
+    def note(self, error: PeerError) -> None:
+        """Keep a refusal to be shown."""
+        log.warning("refused: %s", error)
+        self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], error.document()]
+
+    def refused_link(self, address: str, error: PeerError) -> None:
+        """A connection that did not get as far as a hello."""
+        self.note(error)
+        entry = self._engine.roster.by_address(address)
+        if entry is not None:
+            entry.refusal = error.document()
