@@ -16,11 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from firmware_mgr.cli.cards import cards_table
 from firmware_mgr.cli.main import show
 from firmware_mgr.cli.operations import print_operation, watch
+from firmware_mgr.cli.screen import screen
 from firmware_mgr.master.client import MasterClient
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.model.errors import FwmgrError, PeerError
@@ -30,7 +29,7 @@ PACKAGE = HERE / "packages" / "lighttpd"
 PAGE_PORT = 8080
 UP_SECONDS = 30.0
 
-console = Console()
+console = screen()
 
 
 class Demo:

@@ -10,10 +10,10 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+from firmware_mgr.cli.screen import screen
 
 card_app = typer.Typer(help="One card: show it, say what it should run, let it in.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> 
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
-    Console().print(cards_table(answer))
+    screen().print(cards_table(answer))
     for card in answer:
         refusal = card.get("refusal")
         if refusal:
@@ -38,7 +38,7 @@ def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> 
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:
-    table = Table("slot", "board", "CPU", "state", "since", "boot image", "from", "packages", "processes")
+    table = Table("slot", "board", "CPU", "state", "for", "boot image, from", "packages", "processes")
     for card in answer:
         style = _STYLES.get(card["state"], "")
         processes = (
@@ -50,8 +50,7 @@ def cards_table(answer: list[dict[str, Any]]) -> Table:
             card["cpu"] or "",
             f"[{style}]{card['state']}[/{style}]" if style else card["state"],
             _ago(card["since"]),
-            card["boot_version"] or card["wanted_image"] or "",
-            card["booted_from"] or "",
+            f"{card['boot_version']}, {card['booted_from']}" if card["booted_from"] else "",
             ", ".join(card["packages"]),
             processes,
         )
@@ -65,7 +64,7 @@ def show(slot: Slot, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson =
     if as_json:
         typer.echo(json.dumps(card, indent=1))
         return
-    Console().print(_card_table(card))
+    screen().print(_card_table(card))
 
 
 def _card_table(card: dict[str, Any]) -> Table:

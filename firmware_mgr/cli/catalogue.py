@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+from firmware_mgr.cli.screen import screen
 
 
 def add_image(
@@ -43,7 +43,7 @@ def list_images(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fals
     for image in sorted(answer, key=lambda image: (image["board"], image["added_at"])):
         size = f"{image['length'] / 1e6:.1f}"
         table.add_row(image["board"], image["version"], image["digest"][:12], size, _date(image["added_at"]))
-    Console().print(table)
+    screen().print(table)
 
 
 def add_package(
@@ -82,7 +82,7 @@ def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fa
             ", ".join(contents.get("processes", [])),
             _date(package["added_at"]),
         )
-    Console().print(table)
+    screen().print(table)
 
 
 def _date(moment: float) -> str:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
+from firmware_mgr.cli.screen import screen
 from firmware_mgr.master.client import MasterClient
 
 POLL_SECONDS = 0.5
@@ -128,66 +129,69 @@ def operations(
             "yes" if operation["ready_for_use"] else "no",
             _seconds(operation),
         )
-    Console().print(table)
+    screen().print(table)
 
 
 def print_operation(operation: dict[str, Any]) -> None:
-    console = Console()
+    console = screen()
+    seconds = _seconds(operation)
     console.print(
-        f"{operation['id']}: {operation['state']} after {_seconds(operation)} s (masters: {operation['masters']})"
+        f"{operation['id']}: {operation['state']} after {seconds} s, masters: {operation['masters']}"
     )
     for event in operation["events"]:
         console.print(f"  {event}")
     console.print(phases_table(operation))
     console.print(bytes_table(operation))
+    keys = ", ".join(f"{slot} {card['key']}" for slot, card in operation["cards"].items() if card["key"])
+    console.print(f"keys: slot {keys}" if keys else "no card has shown its key")
     for slot, card in operation["cards"].items():
         if card["reason"] and card["state"] == "failed":
             console.print(f"slot {slot}: {card['reason']}")
 
 
+#: Up to so many cards have a column each; more are summed up.
+_COLUMNS = 6
+
+
 def phases_table(operation: dict[str, Any]) -> Table:
-    """The seconds that each card spent in each phase; a phase that was entered again is added up."""
-    sums: dict[str, dict[str, float]] = {}
-    names: list[str] = []
+    """The seconds in each phase, in the order of the first card; a phase that was entered again is added up."""
+    rows: dict[str, dict[str, float]] = {}
     for slot, card in operation["cards"].items():
-        sums[slot] = {}
         for name, seconds in card["phases"]:
-            if name == "in service":
-                continue
-            if name not in names:
-                names.append(name)
-            sums[slot][name] = sums[slot].get(name, 0.0) + seconds
-    table = Table("slot", *names, "sum", "state", title="seconds of each phase")
-    for slot, phases in sums.items():
-        cells = [f"{phases[name]:.1f}" if name in phases else "" for name in names]
-        table.add_row(slot, *cells, f"{sum(phases.values()):.1f}", operation["cards"][slot]["state"])
-    return table
+            if name != "in service":
+                phase = rows.setdefault(name, {})
+                phase[slot] = phase.get(slot, 0.0) + seconds
+    sums = {slot: sum(row.get(slot, 0.0) for row in rows.values()) for slot in operation["cards"]}
+    return _by_slot("seconds of each phase", {**rows, "sum": sums}, list(operation["cards"]), "{:.1f}")
 
 
 def bytes_table(operation: dict[str, Any]) -> Table:
-    table = Table(
-        "slot",
-        "netboot",
-        "bulk",
-        "boot image written",
-        "packages written",
-        "netboot, warm boot",
-        "bulk, warm boot",
-        "key",
-        title="bytes that travelled and that were written",
-    )
-    for slot, card in operation["cards"].items():
-        first, warm = card["provisioning"], card["warm_boot"]
-        table.add_row(
-            slot,
-            f"{first['netboot']:,}",
-            f"{first['bulk']:,}",
-            f"{card['boot_written']:,}",
-            f"{card['package_written']:,}",
-            f"{warm['netboot']:,}",
-            f"{warm['bulk']:,}",
-            card["key"],
-        )
+    cards = operation["cards"]
+    rows = {
+        "netboot, provisioning": {slot: card["provisioning"]["netboot"] for slot, card in cards.items()},
+        "bulk, provisioning": {slot: card["provisioning"]["bulk"] for slot, card in cards.items()},
+        "boot image written to flash": {slot: card["boot_written"] for slot, card in cards.items()},
+        "packages written to flash": {slot: card["package_written"] for slot, card in cards.items()},
+        "netboot, warm boot": {slot: card["warm_boot"]["netboot"] for slot, card in cards.items()},
+        "bulk, warm boot": {slot: card["warm_boot"]["bulk"] for slot, card in cards.items()},
+    }
+    return _by_slot("bytes", rows, list(cards), "{:,}")
+
+
+def _by_slot(title: str, rows: dict[str, dict[str, Any]], slots: list[str], form: str) -> Table:
+    """A column for each slot; with many slots, the least, the middle and the most instead."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    few = len(slots) <= _COLUMNS
+    for name in [f"slot {slot}" for slot in slots] if few else ["least", "median", "most", "sum"]:
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        if few:
+            values = [row.get(slot) for slot in slots]
+        else:
+            present = sorted(row.values())
+            values = [present[0], present[len(present) // 2], present[-1], sum(present)]
+        table.add_row(name, *("" if value is None else form.format(value) for value in values))
     return table
 
 
