@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from firmware_mgr.cli import cards, catalogue, chassis, image, key, master, operations, package, power
+from firmware_mgr.cli import cards, catalogue, chassis, flash, image, key, master, operations, package, power
 from firmware_mgr.model.errors import FwmgrError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(master.app, name="master")
 app.add_typer(image.app, name="image")
 app.add_typer(package.app, name="package")
 app.add_typer(key.app, name="key")
+app.add_typer(flash.app, name="flash")
 app.add_typer(power.app, name="power")
 app.add_typer(cards.card_app, name="card")
 image.app.command("add")(catalogue.add_image)

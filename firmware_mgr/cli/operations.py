@@ -154,7 +154,7 @@ _COLUMNS = 6
 
 
 def phases_table(operation: dict[str, Any]) -> Table:
-    """The seconds in each phase, in the order of the first card; a phase that was entered again is added up."""
+    """The seconds in each phase, in order; a phase that was entered again is added up."""
     rows: dict[str, dict[str, float]] = {}
     for slot, card in operation["cards"].items():
         for name, seconds in card["phases"]:
