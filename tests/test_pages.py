@@ -1,0 +1,28 @@
+"""Pages that are printed from the code are as the code has it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+
+
+def test_the_page_of_a_cards_life_is_what_the_tables_say() -> None:
+    printed = subprocess.run(
+        [sys.executable, HERE / "tools" / "state-pages"], check=True, capture_output=True, text=True
+    )
+    assert (HERE / "docs" / "CARD-LIFE.md").read_text() == printed.stdout, (
+        "run: tools/state-pages > docs/CARD-LIFE.md"
+    )
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    missing = []
+    for page in [HERE / "README.md", *sorted((HERE / "docs").rglob("*.md"))]:
+        for part in page.read_text().split("](")[1:]:
+            target = part.split(")")[0].split("#")[0]
+            if target and "://" not in target and not (page.parent / target).exists():
+                missing.append(f"{page.relative_to(HERE)}: {target}")
+    assert missing == []
