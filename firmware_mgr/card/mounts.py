@@ -111,7 +111,7 @@ def _attach_loop(backing: int) -> tuple[str, int]:
 
 
 def root_can_be_pivoted(mountinfo: str) -> bool:
-    """Whether pivot_root(2) works here, from /proc/self/mountinfo (proc(5)): whether the root mount has a parent.
+    """Whether pivot_root(2) works, from /proc/self/mountinfo (proc(5)): the root mount must have a parent.
 
     The root of an initramfs has none: its line names itself, or is not there.
     """

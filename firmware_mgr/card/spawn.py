@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from firmware_mgr.card import mounts
+from firmware_mgr.card.keeper_wire import to_error
 from firmware_mgr.card.users import find_user
-from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
+from firmware_mgr.model.errors import FwmgrError, PeerError
 from firmware_mgr.package.process import User, parse_user
 
 UMASK = 0o022
@@ -47,9 +48,7 @@ def spawn(request: SpawnRequest, world: int, output: int) -> int:
         error = answer.read()
     if error:
         os.waitpid(pid, 0)
-        document = json.loads(error)
-        kind = PeerError if document.pop("kind") == PeerError.__name__ else DeviceError
-        raise kind(document.pop("what"), **document)
+        raise to_error(json.loads(error))
     return pid
 
 

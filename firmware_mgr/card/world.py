@@ -1,6 +1,7 @@
 """Mounts a software set's root in a mount namespace of its own. Runs in the keeper, which has one thread.
 
-Knows which mount goes where (docs/RUNNING.md, "What a process finds"); refuses to know packages and processes.
+Knows which mount goes where (docs/RUNNING.md, "What a process finds"); refuses to know packages and
+processes.
 """
 
 from __future__ import annotations
@@ -52,34 +53,27 @@ def make_world(tree: int, source: Path, shared: Mapping[str, str], scratch: Path
     if pid == 0:
         os.close(ready)
         os.close(release)
-        _in_child(tree, source, shared, scratch, done, go)
+        try:
+            _build(tree, source, shared, scratch)
+            os.write(done, b"+")
+            os.read(go, 1)  # stay until the parent holds the namespace
+        except OSError as e:
+            os.write(done, str(e.strerror or e).encode())
+        except BaseException:
+            os.write(done, traceback.format_exc(limit=-2).encode())
+        finally:
+            os._exit(0)
     os.close(done)
     os.close(go)
     try:
-        with os.fdopen(ready, "rb") as answer:
-            text = answer.read(1)
+        with os.fdopen(ready, "rb", buffering=0) as answer:
+            text = answer.read(4096)
             if text != b"+":
-                raise OSError(
-                    (text + answer.read()).decode(errors="replace") or "the child that mounts has died"
-                )
+                raise OSError((text or b"the child that mounts has died").decode(errors="replace"))
             return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(release)
         os.waitpid(pid, 0)
-
-
-def _in_child(tree: int, source: Path, shared: Mapping[str, str], scratch: Path, done: int, go: int) -> None:
-    """Build, say so, and stay until the parent holds the namespace. Does not return."""
-    try:
-        _build(tree, source, shared, scratch)
-        os.write(done, b"+")
-        os.read(go, 1)
-    except OSError as e:
-        os.write(done, str(e.strerror or e).encode())
-    except BaseException:
-        os.write(done, traceback.format_exc(limit=-2).encode())
-    finally:
-        os._exit(0)
 
 
 def _build(tree: int, source: Path, shared: Mapping[str, str], scratch: Path) -> None:

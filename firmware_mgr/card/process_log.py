@@ -1,0 +1,84 @@
+"""What a process writes to standard output and error, in a bounded file. Knows bytes, not their meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+MAX_BYTES = 1 << 20
+#: Of each run, so many bytes are kept at hand to explain a failure.
+OPENING_BYTES = 2048
+_PIECE = 65536
+#: Taken in at a time, so that a process that never stops writing does not keep the agent from its work.
+_PIECES = 16
+
+
+class ProcessLog:
+    """`path` holds at most MAX_BYTES; what was in it before is in `path`.1."""
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
+        """Raises OSError when the file cannot be opened."""
+        self._path = path
+        self._max = max_bytes
+        self._file = path.open("ab", buffering=0)
+        self._opening = bytearray()
+        self._pipe = -1
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def opening(self) -> str:
+        """The first lines of this run, for people."""
+        text = self._opening.decode("utf-8", "replace")
+        return "".join(c if c.isprintable() or c == "\n" else " " for c in text).strip()
+
+    def begin_run(self) -> int:
+        """Start to follow a new run. The caller hands the returned descriptor to it, and closes it."""
+        self._end_run()
+        self._opening.clear()
+        self._pipe, writer = os.pipe()
+        os.set_blocking(self._pipe, False)
+        asyncio.get_running_loop().add_reader(self._pipe, self._read)
+        return writer
+
+    def write(self, data: bytes) -> None:
+        """Add bytes, and rotate first when they would not fit."""
+        self._opening += data[: OPENING_BYTES - len(self._opening)]
+        data = data[-self._max :]
+        if self._file.tell() + len(data) > self._max:
+            self._file.close()
+            self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+            self._file = self._path.open("ab", buffering=0)
+        self._file.write(data)
+
+    def drain(self) -> None:
+        """Take in what has been written by now."""
+        if self._pipe >= 0:
+            self._read()
+
+    def close(self) -> None:
+        self.drain()
+        self._end_run()
+        self._file.close()
+
+    def _read(self) -> None:
+        for _ in range(_PIECES):
+            if self._pipe < 0:
+                return
+            try:
+                data = os.read(self._pipe, _PIECE)
+            except BlockingIOError:
+                return
+            if not data:
+                self._end_run()
+                return
+            self.write(data)
+
+    def _end_run(self) -> None:
+        if self._pipe >= 0:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = -1
