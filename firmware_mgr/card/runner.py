@@ -369,10 +369,13 @@ def _images(
 
 
 def _sync_and_measure(partition: Path) -> int:
-    """The partition's size in bytes, after all that was written to it has gone there. Raises OSError."""
+    """The partition's size in bytes, after all that was written to it has gone there. Raises OSError.
+
+    It may have been written by way of the whole disk's node, whose cache is another; so everything is synced.
+    """
+    os.sync()
     descriptor = os.open(partition, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
         return os.lseek(descriptor, 0, os.SEEK_END)
     finally:
         os.close(descriptor)
