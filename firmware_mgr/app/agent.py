@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from firmware_mgr import __version__
@@ -61,24 +62,21 @@ class LinuxHost:
         ctypes.CDLL(None, use_errno=True).reboot(_REBOOT_RESTART)
 
 
-def _changed(status: ProcessStatus) -> None:
-    log.info("process %s: %s %s", status.name, status.state.value, status.detail)
-
-
 async def run() -> None:
     prepare_root()
     settings = AgentSettings.load()
     host = LinuxHost(settings)
     host.set_clock(max(time.time(), float(settings.build_date)))
     flash = settings.flash_device
-    runner = SetRunner(
-        store_partition=Path(f"{flash}{_STORE_NUMBER}"),
-        state_directory=STATE,
-        run_directory=RUN,
-        on_change=_changed,
-    )
+
+    def make_runner(on_change: Callable[[ProcessStatus], None]) -> SetRunner:
+        partition = Path(f"{flash}{_STORE_NUMBER}")
+        return SetRunner(
+            store_partition=partition, state_directory=STATE, run_directory=RUN, on_change=on_change
+        )
+
     words = LoaderWords.read(Path("/proc/cmdline").read_text())
-    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, runner)
+    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner)
     await Agent(parts).run()
 
 

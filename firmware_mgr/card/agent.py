@@ -74,7 +74,7 @@ class AgentParts:
     host: Host
     device: FlashDevice
     words: LoaderWords
-    runner: Runner
+    make_runner: Callable[[Callable[[ProcessStatus], None]], Runner]
 
 
 class Agent:
@@ -86,6 +86,7 @@ class Agent:
         self._events: asyncio.Queue[cm.Event] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
+        self._runner = parts.make_runner(self._process_changed)
         self._link: LinkStream | None = None
         self._lease: NetworkLease | None = None
         self._areas: Areas
@@ -101,7 +102,7 @@ class Agent:
             event = await self._next_event()
             for action in self._machine.receive(event, self._host.monotonic()):
                 await self._perform(action)
-        await self._parts.runner.stop()
+        await self._runner.stop()
         self._host.reset()
 
     async def _next_event(self) -> cm.Event:
@@ -340,11 +341,18 @@ class Agent:
             log.error("set %s cannot be run: %s", action.set_digest.short, e)
             self._post(cm.JobFailed(cm.Order.RUN, e.document()))
             return
-        reports = tuple(
+        running = m.Running(action.set_digest, self._processes(), control_report(self._areas))
+        self._post(cm.SetStarted(running))
+
+    def _processes(self) -> tuple[m.ProcessReport, ...]:
+        return tuple(
             m.ProcessReport(status.name, status.pid or 0, status.state.value, status.detail)
-            for status in self._parts.runner.statuses()
+            for status in self._runner.statuses()
         )
-        self._post(cm.SetStarted(m.Running(action.set_digest, reports, control_report(self._areas))))
+
+    def _process_changed(self, status: ProcessStatus) -> None:
+        log.info("process %s: %s %s", status.name, status.state.value, status.detail)
+        self._post(cm.ProcessesChanged(self._processes()))
 
     async def _start_processes(self, set_digest: Digest) -> None:
         store = self._areas.store
@@ -357,7 +365,7 @@ class Agent:
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
             packages.append(InstalledPackage(ref, stored.toc, stored.modules))
-        await self._parts.runner.start(set_digest.short, packages, store.extent)
+        await self._runner.start(set_digest.short, packages, store.extent)
 
 
 def _policy(raw: bytes | None) -> cm.Policy:

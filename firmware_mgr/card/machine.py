@@ -7,7 +7,7 @@ clock, socket or flash; `next_deadline` says when it wants to be told the time (
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -134,11 +134,28 @@ class SetStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessesChanged:
+    """A process of the running set came up, ended or failed. `processes` are all of the set."""
+
+    processes: tuple[m.ProcessReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """The deadline that `next_deadline` named has come."""
 
 
-Event = Started | LinkOpened | LinkLost | Received | BurnFinished | JobFailed | SetStarted | TimePassed
+Event = (
+    Started
+    | LinkOpened
+    | LinkLost
+    | Received
+    | BurnFinished
+    | JobFailed
+    | SetStarted
+    | ProcessesChanged
+    | TimePassed
+)
 
 
 # Actions: what the machine asks of the shell.
@@ -219,6 +236,7 @@ class CardMachine:
     running: Digest | None = None
     stored: frozenset[Digest] = frozenset()
     burning: SoftwareSet | None = None
+    last_report: m.Running | None = None
     _retry: float = FIRST_RETRY
     _link_deadline: float | None = None
     _alone_deadline: float | None = None
@@ -363,7 +381,15 @@ class CardMachine:
         if self.work is WorkState.STARTING:
             self.work = WorkState.RUNNING
         self.running = event.report.set_digest
+        self.last_report = event.report
         return [Send(event.report)] if self.link is LinkState.UP else []
+
+    def _on_processes(self, event: ProcessesChanged, _now: float) -> list[Action]:
+        """While a set is being started its own report is on the way; after that each change is told."""
+        if self.running is None or self.last_report is None:
+            return []
+        self.last_report = replace(self.last_report, processes=event.processes)
+        return [Send(self.last_report)] if self.link is LinkState.UP else []
 
 
 _HANDLERS: dict[type[Any], Any] = {
@@ -375,4 +401,5 @@ _HANDLERS: dict[type[Any], Any] = {
     BurnFinished: CardMachine._on_burnt,
     JobFailed: CardMachine._on_failed,
     SetStarted: CardMachine._on_set_started,
+    ProcessesChanged: CardMachine._on_processes,
 }

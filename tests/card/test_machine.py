@@ -116,6 +116,18 @@ def test_a_silent_master_counts_as_gone() -> None:
     assert isinstance(action, cm.CloseLink) and card.link is cm.LinkState.DOWN
 
 
+def test_a_process_that_ends_later_is_told() -> None:
+    card = linked(work=cm.WorkState.STARTING)
+    up = m.ProcessReport("web", 7, "ready")
+    assert card.receive(cm.ProcessesChanged((up,)), 0.0) == []
+    report = m.Running(SET.digest, (up,), CONTROL)
+    assert card.receive(cm.SetStarted(report), 0.0) == [cm.Send(report)]
+    down = m.ProcessReport("web", 0, "backing-off", "exit 1")
+    assert card.receive(cm.ProcessesChanged((down,)), 0.0) == [
+        cm.Send(m.Running(SET.digest, (down,), CONTROL))
+    ]
+
+
 def test_the_master_sets_the_clock() -> None:
     card = machine(link=cm.LinkState.GREETING)
     assert card.receive(cm.Received(m.Welcome(1, 1234.5, "card")), 0.0) == [cm.SetClock(1234.5)]
