@@ -16,7 +16,7 @@ from typing import Protocol
 
 from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
-from firmware_mgr.card.burn import Burner, commit_boot
+from firmware_mgr.card.burn import Burner, commit_boot, restore_tries_of_running
 from firmware_mgr.card.https import BulkClient, enrol
 from firmware_mgr.card.identity import Identity, client_context
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
@@ -132,6 +132,7 @@ class Agent:
         parts = self._parts
         self._areas = await asyncio.to_thread(open_areas, parts.device, parts.settings.flash, parts.words)
         await self._inspect()
+        await asyncio.to_thread(restore_tries_of_running, self._areas)
         documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
         self._identity = Identity.from_documents(documents) or Identity.generate()
         records = self._inspection.records

@@ -32,7 +32,15 @@ from firmware_mgr.card.records import (
     set_document,
 )
 from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
-from firmware_mgr.flash.control import begin_trial, confirm_validated, fall_back, read_control, write_control
+from firmware_mgr.flash.control import (
+    TRIES,
+    begin_trial,
+    confirm_validated,
+    fall_back,
+    read_control,
+    restore_tries,
+    write_control,
+)
 from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
 from firmware_mgr.flash.gpt import write_table
 from firmware_mgr.flash.letter import Letter
@@ -394,6 +402,22 @@ def commit_boot(areas: Areas, set_digest: Digest) -> None:
     ):
         write_control(window, wanted)
     _heal(areas)
+
+
+def restore_tries_of_running(areas: Areas) -> None:
+    """The committed image has come up far enough to wait for the master: give it its starts back (ADR 0001).
+
+    Otherwise power cuts while the master is away would demote a good image. A trial's count stays.
+    """
+    letter = areas.in_use
+    if letter is None or areas.partitions is None:
+        return
+    window = areas.window("control")
+    record = read_control(window).record
+    if record is None or record.boot is not Target.of(letter) or record.trial is Target.of(letter):
+        return
+    if record.left(letter) < TRIES:
+        write_control(window, restore_tries(record, letter))
 
 
 def _heal(areas: Areas) -> None:

@@ -32,9 +32,10 @@ TOOLS = {
 _PLACEHOLDER = re.compile(r"@([A-Z0-9]+)@")
 
 #: FAT16, since its root directory is a fixed area: no chain of clusters that damage could make endless.
-_FAT = ("-F", "16", "-s", "8", "-r", "64", "-i", "46574d42", "-n", "FWBOOT", "--invariant")
-#: A FAT of 4 KiB clusters is FAT16 from 4085 clusters on.
-_FAT_SMALLEST = 17 << 20
+_FAT = ("-F", "16", "-s", "4", "-r", "64", "-i", "46574d42", "-n", "FWBOOT", "--invariant")
+#: With 2 KiB clusters a file system of 128 MiB has a FAT entry for every 16-bit number. U-Boot's FAT driver
+#: does not check cluster numbers, and sticks on one past the end of the FAT (ADR 0001, what the runs taught).
+FILE_SYSTEM_BYTES = 128 << 20
 _MIB = 1 << 20
 
 
@@ -73,12 +74,12 @@ def build_uboot_files(
         start = desk.script(fill(_read(texts, "start.scr.txt"), values), "fwmgr start")
         netboot = desk.script(fill(_read(texts, "netboot.scr.txt"), values), "fwmgr netboot")
         partition = desk.fat({"boot.scr": selector, "start.scr": start, "boot.itb": fit})
-    if len(partition) > board.flash.boot:
+    if board.flash.boot < FILE_SYSTEM_BYTES:
         raise UsageError(
-            "boot image is larger than the boot partition",
+            "boot partition is too small for U-Boot",
             where=f"board {board.name}: flash.boot",
-            expected=f"at most {board.flash.boot // _MIB} MiB",
-            found=f"{len(partition) // _MIB} MiB",
+            expected=f"at least {FILE_SYSTEM_BYTES // _MIB} MiB",
+            found=f"{board.flash.boot // _MIB} MiB",
         )
     return UBootFiles(partition, netboot, fit)
 
@@ -137,18 +138,21 @@ class _Desk:
         return (self.folder / "boot.itb").read_bytes()
 
     def fat(self, files: Mapping[str, bytes]) -> bytes:
-        """A FAT file system of whole MiB with the files in this order and 1 to 2 MiB to spare."""
-        size = max(_FAT_SMALLEST, (sum(map(len, files.values())) // _MIB + 2) * _MIB)
+        """The used part of a FAT file system with the files in this order, in whole MiB.
+
+        What follows it in the partition belongs to no file, so it need not be burned.
+        """
         image = self.folder / "partition"
         with image.open("wb") as stream:
-            stream.truncate(size)
+            stream.truncate(FILE_SYSTEM_BYTES)
         self._run(["mkfs.fat", *_FAT, image.name])
         for name, data in files.items():
             path = self.folder / name
             path.write_bytes(data)
             os.utime(path, (self.built, self.built))
             self._run(["mcopy", "-m", "-i", image.name, name, f"::/{name}"])
-        return image.read_bytes()
+        used = image.read_bytes().rstrip(b"\0")
+        return used.ljust(-(-len(used) // _MIB) * _MIB, b"\0")
 
     def _run(self, command: Sequence[str]) -> None:
         environment = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from firmware_mgr.card.burn import commit_boot
-from firmware_mgr.flash.control import decide_boot, read_control
+from firmware_mgr.card.burn import commit_boot, restore_tries_of_running
+from firmware_mgr.flash.control import decide_boot, read_control, write_control
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
 from firmware_mgr.flash.letter import Letter
@@ -142,6 +143,20 @@ def test_one_bad_module_is_written_again_and_nothing_else() -> None:
     mended = burner(device, master, FROM_A).burn(order)
     assert (mended.boot_bytes_written, mended.package_bytes_written) == (0, len(library.data))
     assert not mended.reboot_needed and lacking(hello(device), order.wanted) == ""
+
+
+def test_a_committed_image_that_comes_up_gets_its_starts_back_and_a_trial_does_not() -> None:
+    master, device = Master(), flash()
+    order = master.order()
+    burner(device, master).burn(order)
+    window = opened(device).window("control")
+    write_control(window, replace(read_control(window).effective, left_a=1))
+    restore_tries_of_running(opened(device, FROM_A))
+    assert read_control(window).effective.left_a == 1
+    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    write_control(window, replace(read_control(window).effective, left_a=0))
+    restore_tries_of_running(opened(device, FROM_A))
+    assert read_control(window).effective.left_a == 3
 
 
 def test_both_control_copies_bad_are_written_anew() -> None:

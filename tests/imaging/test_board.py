@@ -70,7 +70,7 @@ def test_all_wrong_keys_are_listed_at_once(tmp_path: Path) -> None:
 
 def test_areas_larger_than_the_flash_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"do not fit flash\.size"):
-        load_board(altered(tmp_path, 'boot = "64MiB"', 'boot = "300MiB"'))
+        load_board(altered(tmp_path, 'boot = "128MiB"', 'boot = "300MiB"'))
 
 
 def test_name_must_be_the_files_name(tmp_path: Path) -> None:

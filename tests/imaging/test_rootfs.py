@@ -164,7 +164,7 @@ def test_the_agents_settings_come_from_the_board(recipe: Recipe, site: SiteInput
     assert settings["flash"] == {
         "device": "/dev/vda",
         "control": 1 << 20,
-        "boot": 64 << 20,
+        "boot": 128 << 20,
         "store": 0,
         "state": 16 << 20,
     }

@@ -73,11 +73,11 @@ def test_the_selector_is_the_same_in_images_of_different_content(
     assert in_partition(other, "boot.scr", tmp_path) == in_partition(files, "boot.scr", tmp_path)
 
 
-def test_an_image_that_does_not_fit_the_partition_is_refused(tmp_path: Path) -> None:
-    text = (SHIPPED_BOARDS / "qemu-aarch64.toml").read_text().replace('boot = "64MiB"', 'boot = "16MiB"')
+def test_a_partition_in_which_u_boot_could_stick_is_refused(tmp_path: Path) -> None:
+    text = (SHIPPED_BOARDS / "qemu-aarch64.toml").read_text().replace('boot = "128MiB"', 'boot = "64MiB"')
     (tmp_path / "qemu-aarch64.toml").write_text(text)
     small = load_board(tmp_path / "qemu-aarch64.toml")
-    with pytest.raises(UsageError, match=r"flash\.boot: boot image is larger.*16 MiB, found 17 MiB"):
+    with pytest.raises(UsageError, match=r"flash\.boot: boot partition is too small.*128 MiB, found 64 MiB"):
         build_uboot_files(small, TEXTS, KERNEL, INITRAMFS, BUILT)
 
 

@@ -1,5 +1,5 @@
-"""Starts the agent: `python3 /usr/lib/fwmgr`. The folder goes to the front of this process's path only, so that
-nothing the agent starts inherits it."""
+"""Starts the agent: `python3 /usr/lib/fwmgr`. The folder goes to the front of this process's path only, so
+that nothing the agent starts inherits it."""
 
 import runpy
 
