@@ -18,7 +18,7 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, check_name, check_version
 from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.package.layout import MAX_CONTENT, MAX_LIST, MAX_MODULE, MAX_MODULES, MAX_PROCESSES
-from firmware_mgr.package.paths import check_link_target, check_path, has_control
+from firmware_mgr.package.paths import check_link_target, check_place, has_control
 from firmware_mgr.package.process import ProcessSpec
 
 MAX_API = 256
@@ -107,7 +107,7 @@ class Module:
     consumes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_path(self.path)
+        check_place(self.path)
         if self.function:
             check_name(self.function, "function")
         for what, names in (("provides", self.provides), ("consumes", self.consumes)):

@@ -12,6 +12,10 @@ from firmware_mgr.model.errors import UsageError
 MAX_PATH = 1024
 MAX_PART = 255
 
+#: First parts that belong to the root itself: links into /usr (Debian's merged /usr), and mount points.
+MERGED = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin", "lib64": "usr/lib64"}
+MOUNT_POINTS = ("dev", "mnt", "proc", "run", "state", "tmp")
+
 #: Unicode categories: control, surrogate.
 _ILLEGAL = ("Cc", "Cs")
 
@@ -24,6 +28,27 @@ def check_path(path: str) -> str:
         if part == "..":
             raise UsageError("module path leaves its place", expected="no part '..'", found=repr(path))
     return path
+
+
+def check_place(path: str) -> str:
+    """Return a module's path when a package may bring something there; raise UsageError otherwise."""
+    check_path(path)
+    head = path.partition("/")[0]
+    if head in MERGED:
+        raise UsageError(
+            "module path goes through a link of the root", expected=repr(merged_path(path)), found=repr(path)
+        )
+    if head in MOUNT_POINTS:
+        raise UsageError(
+            "module path belongs to the root itself", expected=f"a path outside /{head}", found=repr(path)
+        )
+    return path
+
+
+def merged_path(path: str) -> str:
+    """The path as it is in a root whose /bin, /lib, /lib64 and /sbin are links into /usr."""
+    head, slash, rest = path.partition("/")
+    return MERGED.get(head, head) + slash + rest
 
 
 def check_link_target(path: str, target: str) -> str:

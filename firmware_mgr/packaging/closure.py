@@ -15,6 +15,7 @@ from firmware_mgr.imaging.tree import File, Link, Node, Tree, resolve
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import ModuleKind, TableOfContents
+from firmware_mgr.package.paths import merged_path
 from firmware_mgr.packaging.elf_facts import ElfFacts, read_elf
 
 #: Debian's directory of libraries per CPU (its Multiarch specification).
@@ -37,7 +38,7 @@ class Closure:
 def library_directories(cpu: CpuArch) -> tuple[str, ...]:
     """Where glibc's loader looks on Debian when nothing else is said, as paths in a tree."""
     triplet = TRIPLET[cpu]
-    return (f"lib/{triplet}", f"usr/lib/{triplet}", "lib", "usr/lib")
+    return (f"usr/lib/{triplet}", "usr/lib")
 
 
 def close_over(tree: Tree, starts: Iterable[str], cpu: CpuArch) -> Closure:
@@ -83,12 +84,14 @@ def missing_libraries(toc: TableOfContents, cpu: CpuArch) -> dict[str, tuple[str
 def _needed(tree: Tree, path: str, elf: ElfFacts, cpu: CpuArch) -> list[str]:
     origin = "/" + posixpath.dirname(path)
     searched = [
-        posixpath.normpath(place.replace("$ORIGIN", origin).replace("${ORIGIN}", origin)).lstrip("/")
+        merged_path(
+            posixpath.normpath(place.replace("$ORIGIN", origin).replace("${ORIGIN}", origin)).lstrip("/")
+        )
         for place in elf.search
         if place
     ]
     searched += library_directories(cpu)
-    found = [elf.interpreter.lstrip("/")] if elf.interpreter else []
+    found = [merged_path(elf.interpreter.lstrip("/"))] if elf.interpreter else []
     for name in elf.needed:
         places = [posixpath.join(folder, name) for folder in searched]
         place = next((place for place in places if resolve(tree, place) is not None), None)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from firmware_mgr.imaging.debs import read_deb
-from firmware_mgr.imaging.tree import File, Link, Node, Tree
+from firmware_mgr.imaging.tree import File, Folder, Link, Node, Tree
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import MAX_MODE, ModuleKind
+from firmware_mgr.package.paths import MERGED, merged_path
 from firmware_mgr.packaging.build import ModuleSource
 from firmware_mgr.packaging.closure import Closure, close_over, relative_target
 from firmware_mgr.packaging.elf_facts import ELF_MAGIC, ElfFacts
@@ -25,13 +26,20 @@ _CONFIG = "etc/"
 
 
 def read_debs(paths: Iterable[Path]) -> Tree:
-    """All files of these packages as one tree. Raises UsageError when two differ in a path."""
+    """All files of these packages as one tree, as a root with Debian's merged /usr has them.
+
+    Raises UsageError when two differ in a path.
+    """
     tree: Tree = {}
     owners: dict[str, Path] = {}
     for deb in paths:
-        for path, node in read_deb(deb).items():
+        for name, found in read_deb(deb).items():
+            path, node = merged_path(name), _merged_node(merged_path(name), found)
+            if isinstance(found, Link) and (name in MERGED or node == Link(f"/{path}")):
+                continue  # a link of the root itself, or one from /usr/bin/x to what was /bin/x
             known = tree.get(path)
-            if known is not None and isinstance(node, File | Link) and known != node:
+            both_folders = isinstance(known, Folder) and isinstance(node, Folder)
+            if known is not None and known != node and not both_folders:
                 raise UsageError(
                     "two Debian packages hold a path with different content",
                     where=path,
@@ -41,6 +49,14 @@ def read_debs(paths: Iterable[Path]) -> Tree:
             tree[path] = node
             owners[path] = deb
     return tree
+
+
+def _merged_node(path: str, node: Node) -> Node:
+    """A link that leads through /lib and its like leads there directly: the tree does not have these."""
+    if not isinstance(node, Link):
+        return node
+    end = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), node.target)).lstrip("/")
+    return node if merged_path(end) == end else Link("/" + merged_path(end))
 
 
 def modules_for(tree: Tree, take: Sequence[TakeEntry], cpu: CpuArch) -> list[ModuleSource]:
@@ -76,7 +92,7 @@ def _matches(tree: Tree, pattern: str) -> list[str]:
     found = [
         path
         for path in sorted(tree)
-        if isinstance(tree[path], File | Link) and fnmatch.fnmatchcase(path, pattern)
+        if isinstance(tree[path], File | Link) and fnmatch.fnmatchcase(path, merged_path(pattern))
     ]
     if not found:
         raise UsageError(

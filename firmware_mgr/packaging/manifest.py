@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, check_name, check_version
 from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, ModuleKind
-from firmware_mgr.package.paths import check_link_target, check_path
+from firmware_mgr.package.paths import check_link_target, check_place
 from firmware_mgr.package.process import ProcessSpec, Readiness, Restart, User, parse_user
 from firmware_mgr.packaging.build import PackageHead
 
@@ -29,7 +29,7 @@ def _complain(error: UsageError) -> ValueError:
 
 def _path(text: str) -> str:
     try:
-        return check_path(text)
+        return check_place(text)
     except UsageError as e:
         raise _complain(e) from e
 

@@ -44,14 +44,36 @@ def test_a_script_is_no_elf_file_and_a_damaged_one_is_named() -> None:
 def test_direct_and_indirect_libraries_loader_and_links_are_taken_and_nothing_else() -> None:
     closure = close_over(server_tree(), ["usr/sbin/server"], ARM)
     assert list(closure.nodes) == [
-        "lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
-        "lib/aarch64-linux-gnu/libc.so.6",
-        "lib/ld-linux-aarch64.so.1",
+        "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+        "usr/lib/aarch64-linux-gnu/libc.so.6",
         "usr/lib/aarch64-linux-gnu/libcrypto.so.3",
         "usr/lib/aarch64-linux-gnu/libssl.so.3",
         "usr/lib/aarch64-linux-gnu/libssl.so.3.0.1",
+        "usr/lib/ld-linux-aarch64.so.1",
         "usr/sbin/server",
     ]
+
+
+def test_an_interpreter_in_lib64_is_found_where_the_root_has_it() -> None:
+    cpu = CpuArch.X86_64
+    server = server_tree(cpu)["usr/sbin/server"]
+    assert isinstance(server, File)
+    facts = read_elf(server.data, "server")
+    assert facts is not None
+    assert facts.interpreter == "/lib64/ld-linux-x86-64.so.2"
+    modules = {module.path: module for module in modules_for(server_tree(cpu), TAKE, cpu)}
+    loader = modules["usr/lib64/ld-linux-x86-64.so.2"]
+    assert loader.link_target == "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    assert "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" in modules
+
+
+@pytest.mark.parametrize("runpath", ["/lib/app", "/usr/lib/app", "$ORIGIN/../../lib/app"])
+def test_a_runpath_through_a_link_of_the_root_leads_into_usr(runpath: str) -> None:
+    tree: Tree = {
+        "usr/bin/x": File(program("libapp.so", runpath=runpath), 0o755),
+        "usr/lib/app/libapp.so": File(program(soname="libapp.so")),
+    }
+    assert list(close_over(tree, ["usr/bin/x"], ARM).nodes) == ["usr/bin/x", "usr/lib/app/libapp.so"]
 
 
 def test_a_missing_library_names_who_wants_it_and_where_it_was_looked_for() -> None:
@@ -92,15 +114,15 @@ def test_a_runpath_comes_first_and_may_be_beside_the_program() -> None:
 
 def test_links_of_directories_on_the_way_are_kept() -> None:
     tree: Tree = {
-        "lib": Link("usr/lib"),
-        "usr/lib/ld.so": File(program(soname="ld.so")),
-        "usr/bin/x": File(program(interpreter="/lib/ld.so"), 0o755),
+        "opt/app": Link("app-1"),
+        "opt/app-1/ld.so": File(program(soname="ld.so")),
+        "usr/bin/x": File(program(interpreter="/opt/app/ld.so"), 0o755),
     }
-    assert list(close_over(tree, ["usr/bin/x"], ARM).nodes) == ["lib", "usr/bin/x", "usr/lib/ld.so"]
+    assert list(close_over(tree, ["usr/bin/x"], ARM).nodes) == ["opt/app", "opt/app-1/ld.so", "usr/bin/x"]
 
 
 def test_absolute_targets_become_relative_ones() -> None:
-    assert relative_target("lib/ld.so", "/lib/arm/ld.so") == "arm/ld.so"
+    assert relative_target("usr/lib/ld.so", "/usr/lib/arm/ld.so") == "arm/ld.so"
     assert relative_target("usr/lib/x", "/etc/x") == "../../etc/x"
     assert relative_target("x", "/") == "."
     assert relative_target("usr/lib/x", "x.1") == "x.1"
@@ -122,11 +144,17 @@ def test_taken_files_get_their_kind_function_and_library_use() -> None:
     assert modules["usr/lib/aarch64-linux-gnu/libextra.so.1"].provides == ("so:libextra.so.1",)
     kinds = {path: module.kind.value for path, module in modules.items()}
     assert kinds["usr/lib/server/mod_x.so"] == "shared-library"
-    assert kinds["lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"] == "shared-library"
+    assert kinds["usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"] == "shared-library"
     assert kinds["usr/lib/aarch64-linux-gnu/libssl.so.3"] == "symlink"
     assert kinds["etc/server/mime.types"] == "config"
     assert kinds["usr/share/doc/server/copyright"] == "data"
-    assert modules["lib/ld-linux-aarch64.so.1"].link_target == "aarch64-linux-gnu/ld-linux-aarch64.so.1"
+    assert modules["usr/lib/ld-linux-aarch64.so.1"].link_target == "aarch64-linux-gnu/ld-linux-aarch64.so.1"
+
+
+def test_a_pattern_may_name_a_file_as_debian_does() -> None:
+    take = (TakeEntry(path="lib/*/libc.so.6"),)
+    paths = [module.path for module in modules_for(server_tree(), take, ARM)]
+    assert "usr/lib/aarch64-linux-gnu/libc.so.6" in paths
 
 
 def test_a_pattern_that_matches_nothing_is_an_error() -> None:
@@ -162,8 +190,8 @@ def test_libraries_that_a_package_lacks_are_listed_by_who_wants_them() -> None:
 
 def test_a_library_is_found_by_the_name_of_its_file_too() -> None:
     sources = [
-        ModuleSource("lib/libplain.so", ModuleKind.SHARED_LIBRARY),
-        ModuleSource("bin/x", ModuleKind.PROGRAM, consumes=("so:libplain.so",)),
+        ModuleSource("usr/lib/libplain.so", ModuleKind.SHARED_LIBRARY),
+        ModuleSource("usr/bin/x", ModuleKind.PROGRAM, consumes=("so:libplain.so",)),
     ]
     toc, _ = pack(PackageHead("p", "1", 0), sources)
     assert missing_libraries(toc, ARM) == {}

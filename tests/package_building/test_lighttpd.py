@@ -16,15 +16,17 @@ import pytest
 
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import Module, ModuleKind, select
+from firmware_mgr.package.paths import MERGED
 from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.packaging.assemble import build_real_package
-from firmware_mgr.packaging.closure import TRIPLET, missing_libraries
+from firmware_mgr.packaging.closure import TRIPLET, library_directories, missing_libraries
 from firmware_mgr.packaging.keys import keyring_of
 
 from .test_build import KEY
 
 TOP = Path(__file__).resolve().parents[2]
 CPUS = [CpuArch.AARCH64, CpuArch.X86_64]
+#: Where the programs say that it is: in the root that is behind a link into usr.
 LOADER = {CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1", CpuArch.X86_64: "lib64/ld-linux-x86-64.so.2"}
 
 
@@ -39,7 +41,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackageFile]:
 
 
 def lay_out(package: PackageFile, cpu: CpuArch, root: Path) -> None:
-    """Write the files for a CPU as a card's store would."""
+    """Write the files for a CPU as a card's root has them, with the root's own links."""
+    for name, target in MERGED.items():
+        (root / target).mkdir(parents=True)
+        (root / name).symlink_to(target)
     for module in select(package.toc, cpu):
         place = root / module.path
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +62,14 @@ def elf_modules(package: PackageFile, cpu: CpuArch) -> list[Module]:
 @pytest.mark.parametrize("cpu", CPUS)
 def test_no_library_is_missing(package: PackageFile, cpu: CpuArch) -> None:
     assert missing_libraries(package.toc, cpu) == {}
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_the_c_library_and_its_loader_are_in_usr(package: PackageFile, cpu: CpuArch) -> None:
+    paths = {module.path for module in select(package.toc, cpu)}
+    assert "usr/" + LOADER[cpu] in paths
+    assert f"usr/lib/{TRIPLET[cpu]}/libc.so.6" in paths
+    assert {path.partition("/")[0] for path in paths} <= {"etc", "srv", "usr", "var"}
 
 
 @pytest.mark.parametrize("cpu", CPUS)
@@ -83,7 +96,7 @@ def test_every_library_is_found_by_its_name_where_the_loader_looks(
 ) -> None:
     lay_out(package, cpu, tmp_path)
     assert (tmp_path / LOADER[cpu]).is_file()
-    folders = [tmp_path / "lib" / TRIPLET[cpu], tmp_path / "usr/lib" / TRIPLET[cpu]]
+    folders = [tmp_path / folder for folder in library_directories(cpu)]
     for module in elf_modules(package, cpu):
         for name in (name.removeprefix("so:") for name in module.consumes):
             found = [folder / name for folder in folders if (folder / name).is_file()]
@@ -107,7 +120,7 @@ def test_the_server_takes_its_configuration_with_its_own_libraries_alone(
     configuration = tmp_path / "etc/lighttpd/lighttpd.conf"
     moved = configuration.read_text().replace('"/srv/www"', f'"{tmp_path}/srv/www"')
     configuration.write_text(moved)
-    libraries = ":".join(f"{tmp_path}/{folder}/{TRIPLET[cpu]}" for folder in ("lib", "usr/lib"))
+    libraries = ":".join(f"{tmp_path}/{folder}" for folder in library_directories(cpu))
     loader = [str(tmp_path / LOADER[cpu]), "--inhibit-cache", "--library-path", libraries]
     server = [f"{tmp_path}/usr/sbin/lighttpd", "-tt", "-m", f"{tmp_path}/usr/lib/lighttpd"]
     command = [*loader, *server, "-f", str(configuration)]
