@@ -17,16 +17,13 @@ from firmware_mgr.model.errors import DeviceError, PeerError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, ModuleKind, TableOfContents
+from firmware_mgr.package.paths import MERGED, MOUNT_POINTS
 
-#: Directories of every root that something is mounted on, or will be.
-MOUNT_POINTS = ("dev", "mnt", "proc", "run", "state", "tmp")
-#: Links of every root. Debian's programs still use the old names; packages do not.
-MERGED = {"bin": "usr/bin", "lib": "usr/lib", "sbin": "usr/sbin"}
-#: Only where a package brings it: the home of the 64-bit loader on x86_64.
-MERGED_64 = ("lib64", "usr/lib64")
+#: A link of a root only where a package brings its end: the home of the 64-bit loader on x86_64.
+_LIB64 = "lib64"
 #: The directory of a source. A whiteout in the tree hides it; redirects pass under the whiteout.
 MODULES = b".modules"
-_RESERVED = frozenset({*MOUNT_POINTS, *MERGED, MERGED_64[0], MODULES.decode()})
+_RESERVED = frozenset({*MOUNT_POINTS, *MERGED, MODULES.decode()})
 
 # Linux, fs/overlayfs/overlayfs.h: an inode whose data are elsewhere, and where.
 _METACOPY = b"overlay.metacopy"
@@ -85,7 +82,7 @@ def _is_reserved(package: InstalledPackage, module: Module) -> bool:
         return False
     if not rest and module.kind is ModuleKind.DIRECTORY and top in MOUNT_POINTS:
         return True
-    merged = {**MERGED, MERGED_64[0]: MERGED_64[1]}.get(top)
+    merged = MERGED.get(top)
     raise PeerError(
         "path belongs to the root itself",
         where=f"package {package.title}",
@@ -107,8 +104,8 @@ def tree_image(won: Mapping[str, Placed]) -> bytes:
     top: dict[bytes, erofs.Entry] = {MODULES: erofs.Whiteout()}
     top.update({name.encode(): erofs.Directory({}) for name in MOUNT_POINTS})
     links = dict(MERGED)
-    if any(path.startswith(f"{MERGED_64[1]}/") for path in won):
-        links[MERGED_64[0]] = MERGED_64[1]
+    if not any(path.startswith(f"{MERGED[_LIB64]}/") for path in won):
+        del links[_LIB64]
     top.update({name.encode(): erofs.Symlink(target.encode()) for name, target in links.items()})
     folders: dict[str, dict[bytes, erofs.Entry]] = {"": top}
 
