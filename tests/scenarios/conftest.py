@@ -1,0 +1,74 @@
+"""The rig that all scenarios of a run share, and what is kept when one of them fails."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.provisioned import Provisioned, provision
+from tests.scenarios.rig import Rig
+from tests.scenarios.software import TOP
+
+SEED_VARIABLE = "FWMGR_SEED"
+SEED = int(os.environ.get(SEED_VARIABLE, "1"))
+_OUTCOME = pytest.StashKey[bool]()
+
+
+@pytest.fixture(scope="session")
+def provisioned() -> Iterator[Provisioned]:
+    """Two cards that were burned once, under capture; what came of it, and copies to start from."""
+    with tempfile.TemporaryDirectory(prefix="fws-") as folder:
+        rig = Rig()
+        try:
+            yield provision(rig, Path(folder))
+        except BaseException:
+            rig.keep_evidence(TOP / "var" / "scenarios" / "provisioning")
+            raise
+        finally:
+            rig.down()
+
+
+@pytest.fixture
+def burned(provisioned: Provisioned, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """The rig with burned cards that have no power yet; no master runs yet."""
+    yield from _used(provisioned, request, fresh=False)
+
+
+@pytest.fixture
+def fresh(provisioned: Provisioned, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """The rig with pristine cards and a master's directory that has image and package; neither runs."""
+    yield from _used(provisioned, request, fresh=True)
+
+
+def _used(provisioned: Provisioned, request: pytest.FixtureRequest, *, fresh: bool) -> Iterator[Rig]:
+    rig = provisioned.rig
+    (provisioned.fresh if fresh else provisioned.burned).put_back(rig)
+    yield rig
+    if not request.node.stash.get(_OUTCOME, False):
+        name = re.sub(r"\W+", "-", request.node.name).strip("-")
+        rig.keep_evidence(TOP / "var" / "scenarios" / name)
+    rig.stop_master()
+    rig.all_off()
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """The same numbers for the same test and the same seed."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "call":
+        item.stash[_OUTCOME] = report.passed
+        if report.failed:
+            again = f"{SEED_VARIABLE}={SEED} tools/test {item.nodeid}"
+            report.sections.append(("run again", f"{again}\nlogs: var/scenarios/"))

@@ -1,0 +1,105 @@
+"""What a site has before its first card: a package key, trust, boot images, the real package.
+
+Knows the commands that make them, and how a boot image is made that cannot be used. Knows no chassis.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from firmware_mgr.imaging.board import load_board
+from firmware_mgr.imaging.build import SHIPPED_SOURCE, build_boot_image
+from firmware_mgr.imaging.cache import CACHE_VARIABLE, DEFAULT_CACHE
+from firmware_mgr.imaging.manifest import BootImage
+from firmware_mgr.master.site import MasterPaths
+
+TOP = Path(__file__).resolve().parents[2]
+PACKAGE = TOP / "packages" / "lighttpd"
+BOARD = "qemu-aarch64"
+
+
+class Breakage(Enum):
+    """How a boot image goes wrong once its kernel is up: what its agent does instead of working."""
+
+    HANGS = "while True:\n    pass\n"
+    PANICS = "open('/proc/sysrq-trigger', 'w').write('c')\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said, and how it ended."""
+
+    code: int
+    out: str
+    error: str
+
+
+def ask(*arguments: str | Path) -> Said:
+    """Run `fwmgr` as a user does."""
+    command = [sys.executable, "-m", "firmware_mgr.app.fwmgr", *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=TOP)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def fwmgr(*arguments: str | Path) -> str:
+    """The same; it has to end well."""
+    said = ask(*arguments)
+    assert said.code == 0, f"fwmgr {' '.join(map(str, arguments))}: {said.code}\n{said.out}{said.error}"
+    return said.out
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One site's keys and software, in one directory."""
+
+    directory: Path
+
+    @property
+    def master(self) -> MasterPaths:
+        """The master's directory as it is before it has run: its authority and its trust."""
+        return MasterPaths(self.directory / "master")
+
+    @property
+    def key(self) -> Path:
+        return self.directory / "keys" / "site.key"
+
+    @property
+    def image(self) -> Path:
+        return self.directory / "image"
+
+    @property
+    def package(self) -> Path:
+        return self.directory / "lighttpd.fwp"
+
+    def make(self) -> Site:
+        """Keys, trust, boot image, package: the commands of a user's first day."""
+        fwmgr("key", "new", "site", "--dir", self.key.parent)
+        fwmgr("master", "trust", self.key.with_suffix(".pem"), "--dir", self.master.directory)
+        self.build_image(self.image)
+        fwmgr("package", "build", PACKAGE, "--key", self.key, "--out", self.package)
+        return self
+
+    def build_image(
+        self, out: Path, *, version: str | None = None, breakage: Breakage | None = None
+    ) -> BootImage:
+        """A boot image with this site's trust. With `breakage` its agent is replaced by that."""
+        source = SHIPPED_SOURCE
+        if breakage is not None:
+            source = self.directory / f"source-{breakage.name.lower()}" / "firmware_mgr"
+            shutil.copytree(SHIPPED_SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+            (source / "app" / "agent.py").write_text(breakage.value)
+        cache = Path(os.environ.get(CACHE_VARIABLE, TOP / DEFAULT_CACHE))
+        return build_boot_image(
+            load_board(BOARD),
+            trust=self.master.trust,
+            out=out,
+            cache=cache,
+            version=version,
+            agent_source=source,
+        )
