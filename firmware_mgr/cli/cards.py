@@ -11,11 +11,26 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import screen
 
-card_app = typer.Typer(help="One card: show it, say what it should run, let it in.", no_args_is_help=True)
+
+class _ShowFirst(TyperGroup):
+    """`fwmgr card 3` shows slot 3: what is no command is a slot."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["show", *args]
+        return list(super().parse_args(ctx, args))
+
+
+card_app = typer.Typer(
+    help="One card: `fwmgr card SLOT` shows it; say what it should run, let it in.",
+    no_args_is_help=True,
+    cls=_ShowFirst,
+)
 
 Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.")]
 

@@ -14,6 +14,14 @@ from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import SlotId
 
 
+class Shown(Enum):
+    """What the key that a card shows is to its slot."""
+
+    NEW = "new"  # the slot had none
+    KEPT = "kept"
+    RENEWED = "renewed"  # it had another one
+
+
 class Entry(Enum):
     ADMIT = "admit"
     PIN = "pin"  # admit, and this key is the slot's from now on
@@ -46,6 +54,12 @@ def decide_entry(door: Door, fingerprint: str) -> Entry:
     if door.pinned is None and door.admission is Admission.APPROVED and not door.renewable:
         return Entry.REFUSE
     return _TABLE[(door.pinned is not None, door.pinned == fingerprint, door.renewable)]
+
+
+def shown_as(door: Door, fingerprint: str) -> Shown:
+    if door.pinned is None:
+        return Shown.NEW
+    return Shown.KEPT if door.pinned == fingerprint else Shown.RENEWED
 
 
 def refusal(door: Door, fingerprint: str) -> PeerError:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from firmware_mgr.link import messages as m
 from firmware_mgr.master import burn_all, plan
+from firmware_mgr.master.admission import Shown
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.documents import OPERATIONS, OperationRecord
@@ -101,10 +102,11 @@ class BurnAllDesk:
 
     # What cards report.
 
-    async def key_shown(self, slot: SlotId, *, renewed: bool) -> None:
+    async def key_shown(self, slot: SlotId, shown: Shown) -> None:
+        """The first word stays: a key that is new at enrolment is known at the hello after it."""
         operation = self.of_slot(slot)
-        if operation is not None and operation.cards[slot].key != "renewed":
-            work = replace(operation.cards[slot], key="renewed" if renewed else "kept")
+        if operation is not None and (shown is not Shown.KEPT or not operation.cards[slot].key):
+            work = replace(operation.cards[slot], key=shown.value)
             await self._keep(operation.with_card(slot, work))
 
     async def stored(self, slot: SlotId, message: m.Stored) -> None:

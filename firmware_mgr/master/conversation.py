@@ -56,11 +56,11 @@ class Conversation:
     async def _greeted(self, link: Link, hello: m.Hello) -> None:
         try:
             entry = self._check_hello(link, hello)
-            renewed = await self._gate.let_in(entry, link.fingerprint)
+            shown = await self._gate.let_in(entry, link.fingerprint)
         except PeerError as e:
             link.send(m.Refused(e.document()))
             return
-        await self._desk.key_shown(entry.slot, renewed=renewed)
+        await self._desk.key_shown(entry.slot, shown)
         if entry.link is not None and entry.link is not link:
             entry.link.drop()
         entry.link, entry.hello = link, hello

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 
-from firmware_mgr.master.admission import Door, Entry, decide_entry, refusal
+from firmware_mgr.master.admission import Door, Entry, Shown, decide_entry, refusal, shown_as
 from firmware_mgr.master.documents import Admission
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.roster import Entry as SlotEntry
@@ -30,8 +30,8 @@ class Gate:
         self._authority = authority
         self.refusals: list[dict[str, str]] = []
 
-    async def enrol(self, address: str, document: dict[str, Any]) -> str:
-        """The certificate for a card that asks, as PEM. Raises PeerError with the reason."""
+    async def enrol(self, address: str, document: dict[str, Any]) -> tuple[str, SlotId, Shown]:
+        """The certificate for a card that asks, as PEM, and whose key it is. Raises PeerError."""
         where = f"enrolment from {address}"
         try:
             slot = SlotId.parse(str(document.get("slot")))
@@ -39,8 +39,8 @@ class Gate:
         except (UsageError, ValueError) as e:
             raise PeerError("enrolment request is unusable", where=where, found=str(e)) from e
         entry = self.at_address(slot, address, where)
-        await self.let_in(entry, key_fingerprint(request.public_key()))
-        return self._authority.sign_card_certificate(str(document["csr"]), slot)
+        shown = await self.let_in(entry, key_fingerprint(request.public_key()))
+        return self._authority.sign_card_certificate(str(document["csr"]), slot), slot, shown
 
     def at_address(self, slot: SlotId, address: str, where: str) -> SlotEntry:
         """The entry of the slot whose address a card has. Raises PeerError when it speaks for another."""
@@ -57,8 +57,8 @@ class Gate:
             raise error
         return entry
 
-    async def let_in(self, entry: SlotEntry, fingerprint: str) -> bool:
-        """Admit the key, pinning it where the table says so; whether the slot had another before.
+    async def let_in(self, entry: SlotEntry, fingerprint: str) -> Shown:
+        """Admit the key, pinning it where the table says so; what it is to the slot.
 
         Raises PeerError; the refused key waits for approval then.
         """
@@ -75,7 +75,7 @@ class Gate:
             admission = Admission.PINNED if record.admission is Admission.OPEN else record.admission
             now = self._engine.clock()
             await self._engine.roster.write(entry, now, key_fingerprint=fingerprint, admission=admission)
-        return record.key_fingerprint not in (None, fingerprint)
+        return shown_as(door, fingerprint)
 
     async def approve(self, slot: SlotId) -> SlotEntry:
         """Let in the key that was refused last. Raises UsageError when none was."""

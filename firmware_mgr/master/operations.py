@@ -41,7 +41,7 @@ class CardWork:
     package_written: int = 0
     provisioning: Traffic = Traffic()
     warm_boot: Traffic = Traffic()
-    key: str = ""  # "kept" or "renewed", once the card has shown it
+    key: str = ""  # "new", "kept" or "renewed", once the card has shown it
 
     def entered(self, state: CardState, reason: str, now: float) -> CardWork:
         return replace(self, state=state, reason=reason, history=(*self.history, (state.value, now)))

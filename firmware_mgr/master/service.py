@@ -74,7 +74,12 @@ class Master:
 
     async def enrol(self, address: str, document: dict[str, Any]) -> str:
         """The certificate for a card that asks, as PEM. Raises PeerError with the reason."""
-        certificate: str = await self.engine.call(lambda: self.gate.enrol(address, document))
+        certificate: str = await self.engine.call(lambda: self._enrol(address, document))
+        return certificate
+
+    async def _enrol(self, address: str, document: dict[str, Any]) -> str:
+        certificate, slot, shown = await self.gate.enrol(address, document)
+        await self.desk.key_shown(slot, shown)
         return certificate
 
     def find_blob(self, digest: Digest) -> Path | None:
