@@ -6,6 +6,7 @@ Knows frames and descriptors; refuses to know mounts and when processes are want
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -183,13 +184,16 @@ class KeeperWorld:
             answer.set_result(document)
 
     def _lose(self) -> None:
-        """The keeper is gone, and by its death its processes."""
+        """The keeper is gone, and by its death its processes; their groups are ours to kill then."""
         while self._answers:
             answer = self._answers.popleft()
             if not answer.done():
                 answer.set_exception(_gone())
         while self._running:
-            self._on_end(ProcessEnd(self._running.pop(), 0, signal.SIGKILL))
+            pid = self._running.pop()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            self._on_end(ProcessEnd(pid, 0, signal.SIGKILL))
 
 
 def _gone() -> DeviceError:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,8 @@ PROBE_SECONDS = 0.2
 #: After the longest grace period; then the world is closed over what still runs.
 STOP_MARGIN_SECONDS = 10.0
 NOTIFY_NAME = "fwmgr-notify"
+#: Notices that are kept for a process which speaks before we have been told its pid.
+MAX_EARLY_NOTICES = 64
 _RUNNING = (ProcessState.STARTING, ProcessState.READY, ProcessState.STOPPING)
 
 _log = logging.getLogger(__name__)
@@ -105,6 +108,7 @@ class SetRunner:
         self._members: list[_Member] = []
         self._world: World | None = None
         self._notify: NotifySocket | None = None
+        self._early: deque[tuple[int, Notice]] = deque(maxlen=MAX_EARLY_NOTICES)
         self._changed = asyncio.Event()
         self._name: str | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -277,6 +281,11 @@ class SetRunner:
             if output >= 0:
                 os.close(output)
         self._tell(member, s.Spawned(pid))
+        early = [notice for sender, notice in self._early if sender == pid]
+        if not self._is_spawning():
+            self._early.clear()
+        for notice in early:
+            self._on_notice(pid, notice)
         if spec.readiness.kind is ReadinessKind.TCP:
             await self._probe(member, pid)
 
@@ -305,7 +314,14 @@ class SetRunner:
                 if notice.ready and member.machine.spec.readiness.kind is ReadinessKind.NOTIFY:
                     self._tell(member, s.Ready())
                 return
-        _log.debug("notification of pid %d ignored: not a process of the set", pid)
+        if self._is_spawning():
+            self._early.append((pid, notice))
+        else:
+            _log.debug("notification of pid %d ignored: not a process of the set", pid)
+
+    def _is_spawning(self) -> bool:
+        """Whether there may be a process whose pid we have not been told yet."""
+        return any(m.machine.state in _RUNNING and not m.machine.pid for m in self._members)
 
     # Waiting
 

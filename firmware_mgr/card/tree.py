@@ -23,7 +23,6 @@ from firmware_mgr.package.paths import MERGED, MOUNT_POINTS
 _LIB64 = "lib64"
 #: The directory of a source. A whiteout in the tree hides it; redirects pass under the whiteout.
 MODULES = b".modules"
-_RESERVED = frozenset({*MOUNT_POINTS, *MERGED, MODULES.decode()})
 
 # Linux, fs/overlayfs/overlayfs.h: an inode whose data are elsewhere, and where.
 _METACOPY = b"overlay.metacopy"
@@ -54,7 +53,7 @@ class Placed:
 def merge(packages: Sequence[InstalledPackage]) -> dict[str, Placed]:
     """Each path of the root with the module that wins it, in the order in which they won.
 
-    Raises PeerError for a path that is the root's own.
+    Raises PeerError for a path that is a source's own; the package format refuses those that are the root's.
     """
     won: dict[str, Placed] = {}
     above: set[str] = set()  # directories that some winner stands in
@@ -62,7 +61,11 @@ def merge(packages: Sequence[InstalledPackage]) -> dict[str, Placed]:
         mtime = package.toc.build_date
         for module in package.modules:
             path = module.path
-            if _is_reserved(package, module) or path in won:
+            if path.partition("/")[0] == MODULES.decode():
+                raise PeerError(
+                    "path would hide the modules", where=f"package {package.title}", found=repr(path)
+                )
+            if path in won:
                 continue
             is_directory = module.kind is ModuleKind.DIRECTORY
             if path in above and not is_directory:
@@ -73,22 +76,6 @@ def merge(packages: Sequence[InstalledPackage]) -> dict[str, Placed]:
             won[path] = Placed(module, mtime)
             above.update(parents)
     return won
-
-
-def _is_reserved(package: InstalledPackage, module: Module) -> bool:
-    """Whether the path is one that every root has. Raises PeerError for one that would be hidden by it."""
-    top, _, rest = module.path.partition("/")
-    if top not in _RESERVED:
-        return False
-    if not rest and module.kind is ModuleKind.DIRECTORY and top in MOUNT_POINTS:
-        return True
-    merged = MERGED.get(top)
-    raise PeerError(
-        "path belongs to the root itself",
-        where=f"package {package.title}",
-        expected=f"{merged}/…" if merged else f"nothing below {top}",
-        found=module.path,
-    )
 
 
 def _parents(path: str) -> list[str]:

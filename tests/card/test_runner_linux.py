@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -116,6 +117,13 @@ async def card(tmp_path: Path, device: tuple[Path, Store]) -> AsyncIterator[Card
     await card.runner.stop()
     assert loop_files() == before, "a set's images are still mounted"
     assert not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(), "a keeper is left"
+
+
+async def wait_gone(pid: int) -> None:
+    """Until the process has ended; init may take its time to take note of it."""
+    async with asyncio.timeout(WAIT):
+        while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+            await asyncio.sleep(0.02)
 
 
 async def test_process_reads_every_byte_of_its_set_and_nothing_else(card: Card) -> None:
@@ -297,12 +305,41 @@ async def test_everything_dies_with_the_keeper(card: Card) -> None:
     keeper = int(Path(f"/proc/{status.pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     os.kill(keeper, signal.SIGKILL)
     await card.wait_state("server", ProcessState.FAILED)
-    async with asyncio.timeout(WAIT):
-        while Path(f"/proc/{status.pid}").exists():
-            await asyncio.sleep(0.02)
+    await wait_gone(status.pid)
+
+
+async def test_everything_dies_with_the_agent(card: Card) -> None:
+    """Another process runs the set, prints its pids and is killed."""
+    device = card.runner._partition
+    agent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, str(card.directory), str(device), stdout=subprocess.PIPE
+    )
+    assert agent.stdout is not None
+    pids = [int(word) for word in (await agent.stdout.readline()).split()]
+    assert len(pids) == 2 and all(Path(f"/proc/{pid}").exists() for pid in pids)
+    agent.kill()
+    await agent.wait()
+    for pid in pids:
+        await wait_gone(pid)
 
 
 async def test_set_can_be_stopped_and_started_again(card: Card) -> None:
     for runs in (1, 2):
         output = await card.run_script("[ -e /tmp/mine ] || echo new; echo > /tmp/mine")
         assert output == "new\n" * runs
+
+
+async def be_an_agent(directory: Path, device: Path) -> None:
+    """Start a set whose process starts another, print both pids, and stay."""
+    card = Card(directory, device, Store(directory / "store.img"))
+    files = busybox_files() | {f"usr/bin/{name}": Link("busybox") for name in ("sleep", "setsid")}
+    script = "setsid sh -c 'echo $$; while :; do sleep 1; done' & while :; do sleep 1; done"
+    (status,) = await card.start(("p", files, [shell("p", script, environment={"PATH": "/bin"})]))
+    other = await card.wait_output("p", "\n")
+    sys.stdout.write(f"{status.pid} {other}")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(be_an_agent(Path(sys.argv[1]), Path(sys.argv[2])))
