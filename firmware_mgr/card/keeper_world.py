@@ -85,7 +85,8 @@ class KeeperWorld:
         images = []
         try:
             for name, image in (("fwmgr-tree", order.tree), ("fwmgr-source", order.source)):
-                images.append(os.memfd_create(name, os.MFD_CLOEXEC))
+                # The name shows in /sys/block/loop*/loop/backing_file for as long as the image is held.
+                images.append(os.memfd_create(f"{name}-{os.getpid()}", os.MFD_CLOEXEC))
                 with os.fdopen(images[-1], "wb", closefd=False) as file:
                     file.write(image)
             await self._ask(document, images)
