@@ -13,7 +13,7 @@ from pathlib import Path
 from firmware_mgr import __version__
 from firmware_mgr.card.agent import Agent, AgentParts
 from firmware_mgr.card.loader import LoaderWords
-from firmware_mgr.card.network import NetworkLease, bring_up
+from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.flash.device import FileDevice
@@ -35,6 +35,7 @@ class LinuxHost:
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
+        self._up = False
 
     def slot(self) -> SlotId:
         path = self._settings.slot_register
@@ -54,7 +55,10 @@ class LinuxHost:
         interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir() if path.name != "lo")
         if not interfaces:
             raise DeviceError("there is no network interface", where="/sys/class/net")
-        return await bring_up(interfaces[0])
+        if not self._up:
+            await bring_up(interfaces[0])
+            self._up = True
+        return await wait_lease()
 
     def reset(self) -> None:
         logging.shutdown()

@@ -33,7 +33,7 @@ from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
-from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.netboot.clock import SystemClock
 from firmware_mgr.netboot.served import ServerIdentity
@@ -46,6 +46,8 @@ log = logging.getLogger("master")
 
 #: Of a boot image's folder, what lies here is served by netboot, under its name without the folder.
 _NETBOOT_FOLDER = "net/"
+#: Commits that the catalogue keeps for watches: nobody watches from far back.
+HISTORY_LENGTH = 256
 
 
 class ClientHands:
@@ -56,7 +58,7 @@ class ClientHands:
 
     async def slots(self) -> list[SlotSight]:
         return [
-            SlotSight(r.slot, r.mac, r.board, r.present, r.power is PowerState.ON)
+            SlotSight(r.slot, r.mac, r.board, r.present, r.power is PowerState.ON, r.power_on_count)
             for r in await self._client.slots()
         ]
 
@@ -107,7 +109,7 @@ async def run(options: argparse.Namespace) -> None:
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
     )
-    catalogue = SqliteCatalogue(paths.catalogue, time.monotonic)
+    catalogue = SqliteCatalogue(paths.catalogue, time.monotonic, history_length=HISTORY_LENGTH)
     blobs = BlobStore(paths.blobs)
     authority = open_authority(paths.authority)
     hands = ClientHands(HandsClient(options.hands)) if options.hands else None
@@ -139,11 +141,11 @@ async def run(options: argparse.Namespace) -> None:
         netboot,
         Api(master, intake, paths.api),
     ]
-    await _run_parts(parts)
+    await _run_parts(parts, master)
     catalogue.close()
 
 
-async def _run_parts(parts: list[_Part]) -> None:
+async def _run_parts(parts: list[_Part], master: Master) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -154,7 +156,13 @@ async def _run_parts(parts: list[_Part]) -> None:
             await part.start()
             started.append(part)
         log.info("master is up")
+        assert master.engine.broken is not None
+        master.engine.broken.add_done_callback(lambda _: stopping.set())
         await stopping.wait()
+        if master.engine.broken.done():
+            raise DeviceError(
+                "the master broke", where="log above", hint="start it again: it goes on where it was"
+            )
     finally:
         for part in reversed(started):
             await part.stop()

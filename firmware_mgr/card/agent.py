@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from firmware_mgr.card import machine as cm
@@ -84,6 +83,7 @@ class Agent:
         self._slot = parts.host.slot()
         self._boot_id = uuid.uuid4().hex
         self._events: asyncio.Queue[cm.Event] = asyncio.Queue()
+        self._broken: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
         self._runner = parts.make_runner(self._process_changed)
@@ -100,6 +100,9 @@ class Agent:
         self._post(cm.Started())
         while self._machine.work is not cm.WorkState.RESETTING:
             event = await self._next_event()
+            if self._broken is not None:
+                # An agent that is not whole must not linger: init restarts the card, and the loader counts.
+                raise self._broken
             for action in self._machine.receive(event, self._host.monotonic()):
                 await self._perform(action)
         await self._runner.stop()
@@ -124,7 +127,9 @@ class Agent:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a task of the agent broke", exc_info=task.exception())
+            log.critical("a task of the agent broke", exc_info=task.exception())
+            self._broken = task.exception()
+            self._post(cm.TimePassed())
 
     # Flash.
 
@@ -132,9 +137,13 @@ class Agent:
         parts = self._parts
         self._areas = await asyncio.to_thread(open_areas, parts.device, parts.settings.flash, parts.words)
         await self._inspect()
-        await asyncio.to_thread(restore_tries_of_running, self._areas)
+        try:
+            await asyncio.to_thread(restore_tries_of_running, self._areas)
+        except DeviceError as e:
+            log.error("the loader's count cannot be restored: %s", e)
         documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
-        self._identity = Identity.from_documents(documents) or Identity.generate()
+        identity = Identity.from_documents(documents) or Identity.generate()
+        self._identity = identity.fitting(parts.settings.authority, self._slot)
         records = self._inspection.records
         self._machine = cm.CardMachine(
             records.validated, _policy(documents.get(NO_MASTER)), stored=frozenset(records.kept_sets)
@@ -169,7 +178,9 @@ class Agent:
             self._drop_link()
         elif isinstance(action, cm.SetClock):
             self._host.set_clock(action.time)
-            await self._keep_policy()
+            self._spawn(self._keep_policy())
+        elif isinstance(action, cm.DropCertificate):
+            self._identity = Identity(self._identity.key_pem, None, self._identity.kept)
         elif isinstance(action, cm.BeginBurn):
             self._spawn(self._burn(action.order))
         elif isinstance(action, cm.BeginSet):
@@ -178,13 +189,20 @@ class Agent:
             log.info("reset: %s", action.reason)
 
     async def _send(self, message: m.FromCard) -> None:
-        if self._link is None:
+        link = self._link
+        if link is None:
             return
         try:
-            await self._link.send(message)
+            await link.send(message)
         except OSError as e:
-            self._post(cm.LinkLost(str(e)))
+            self._lost(link, str(e))
+
+    def _lost(self, link: LinkStream, reason: str) -> None:
+        """This link is of no more use; nothing happens when another has taken its place."""
+        if self._link is link:
+            log.warning("link lost: %s", reason)
             self._drop_link()
+            self._post(cm.LinkLost(reason))
 
     def _drop_link(self) -> None:
         if self._link is not None:
@@ -195,9 +213,7 @@ class Agent:
 
     async def _dial(self) -> None:
         try:
-            if self._lease is None:
-                self._lease = await self._host.network()
-            lease = self._lease
+            lease = self._lease = await self._host.network()
             if self._identity.certificate_pem is None:
                 await self._enrol(lease)
             stream = await self._connect(lease)
@@ -238,19 +254,16 @@ class Agent:
         try:
             while (document := await stream.receive()) is not None:
                 self._post(cm.Received(m.read_from_master(document)))
-        except ssl.SSLError as e:
-            # TLS 1.3: a refused client certificate shows at the first read. Enrol again with the same key.
-            reason = f"the master does not take our certificate: {e.reason}"
-            self._identity = Identity(self._identity.key_pem, None, self._identity.kept)
         except (OSError, FwmgrError) as e:
             reason = str(e)
-        if self._link is stream:
-            log.warning("link lost: %s", reason)
-            self._drop_link()
-            self._post(cm.LinkLost(reason))
+        self._lost(stream, reason)
 
     def _hello(self) -> m.Hello:
         settings, inspection = self._parts.settings, self._inspection
+        report = inspection.report
+        if self._areas.partitions is not None:
+            # Control may have been written since the inspection.
+            report = replace(report, control=control_report(self._areas))
         return m.Hello(
             protocol=m.PROTOCOL_VERSION,
             agent_version=self._parts.version,
@@ -259,10 +272,10 @@ class Agent:
             cpu=settings.cpu.value,
             boot_source=self._parts.words.source,
             boot_version=settings.version,
-            flash=inspection.report,
+            flash=report,
             believes=inspection.believes(self._areas),
             sets=tuple(inspection.records.kept_sets.values()),
-            running=self._machine.running is not None,
+            running_set=self._machine.running,
             boot_seconds=self._host.monotonic(),
             boot_id=self._boot_id,
             key_renewed=not self._identity.kept,
@@ -273,9 +286,13 @@ class Agent:
         policy = self._machine.policy
         state = self._areas.state
         text = f"{policy.policy} {policy.seconds}".encode()
-        if state is not None and state.document(NO_MASTER) != text:
+        if state is None or state.document(NO_MASTER) == text:
+            return
+        try:
             async with self._flash_lock:
                 await asyncio.to_thread(state.commit, {NO_MASTER: text})
+        except DeviceError as e:
+            log.error("the no-master policy cannot be kept: %s", e)
 
     # Jobs.
 
@@ -289,7 +306,7 @@ class Agent:
             if done >= total or now - last >= PROGRESS_SECONDS:
                 last = now
                 message = m.Progress(step, done, total, written)
-                asyncio.run_coroutine_threadsafe(self._send(message), loop)
+                asyncio.run_coroutine_threadsafe(self._send_progress(message), loop)
 
         assert self._lease is not None
         settings = self._parts.settings
@@ -325,18 +342,26 @@ class Agent:
             burned.boot_bytes_written,
             burned.package_bytes_written,
             burned.boot_partition.value,
-            burned.reboot_needed,
+            burned.reboot_needed or self._machine.running not in (None, burned.set_digest),
             burned.seconds,
             self._inspection.report,
         )
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
 
+    async def _send_progress(self, message: m.Progress) -> None:
+        """Nobody may be told before the master has welcomed us."""
+        if self._machine.link is cm.LinkState.UP:
+            await self._send(message)
+
     async def _run_set(self, action: cm.BeginSet) -> None:
         try:
+            if action.validated:
+                settings = self._parts.settings
+                async with self._flash_lock:
+                    await asyncio.to_thread(
+                        commit_boot, self._areas, action.set_digest, settings.keyring, settings.cpu
+                    )
             if self._machine.running is None:
-                if action.validated:
-                    async with self._flash_lock:
-                        await asyncio.to_thread(commit_boot, self._areas, action.set_digest)
                 await self._start_processes(action.set_digest)
         except FwmgrError as e:
             log.error("set %s cannot be run: %s", action.set_digest.short, e)

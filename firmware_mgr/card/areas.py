@@ -11,7 +11,18 @@ from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.flash.boot_partition import BootPartitions
 from firmware_mgr.flash.device import FlashDevice, Window
 from firmware_mgr.flash.errors import FlashFormatError, StoreMissing
-from firmware_mgr.flash.gpt import FlashLayout, Partition, find, plan, read_table
+from firmware_mgr.flash.gpt import (
+    BOOT_A,
+    BOOT_B,
+    CONTROL,
+    STATE,
+    STORE,
+    FlashLayout,
+    Partition,
+    find,
+    plan,
+    read_table,
+)
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link.messages import AreaState, BootSource
@@ -19,6 +30,7 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 
 #: What lies before the first partition: nothing but zeros means that nobody ever wrote a table.
 _HEAD_BYTES = 64 * 1024
+OUR_PARTITIONS = frozenset({CONTROL, BOOT_A, BOOT_B, STORE, STATE})
 
 
 @dataclass
@@ -33,6 +45,7 @@ class Areas:
     store: Store | None = None
     store_state: AreaState = AreaState.EMPTY
     state: Store | None = None
+    foreign: bool = False  # a readable table that is not ours: another system's flash
 
     @property
     def in_use(self) -> Letter | None:
@@ -72,6 +85,8 @@ def open_areas(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> 
     except FlashFormatError:
         head = device.read(0, min(_HEAD_BYTES, device.size))
         return Areas(device, layout, words, AreaState.BAD if any(head) else AreaState.EMPTY)
+    if {partition.name for partition in areas.partitions or ()} != OUR_PARTITIONS:
+        return Areas(device, layout, words, AreaState.BAD, foreign=True)
     areas.open_stores()
     return areas
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from firmware_mgr.card.areas import Areas, expected_table
@@ -111,7 +111,7 @@ class Burner:
         started = self.clock()
         layout = self._check_image(order)
         packages = [self._fetch_head(ref) for ref in order.wanted.packages]
-        self._prepare_flash()
+        self._prepare_flash(order.erase)
         target = self._burn_boot(order, layout)
         self._burn_packages(order, packages, target, layout)
         reboot = target is not self.areas.in_use
@@ -169,21 +169,33 @@ class Burner:
 
     # 2. The areas.
 
-    def _prepare_flash(self) -> None:
+    def _prepare_flash(self, erase: bool) -> None:
         areas = self.areas
         expected = expected_table(areas.device, areas.layout)
-        if areas.partitions is not None and areas.partitions != expected:
+        if areas.foreign and not erase:
+            raise DeviceError(
+                "flash carries another system's partition table",
+                where="partition table",
+                expected="ours, or none",
+                found="another one",
+                hint="to lay the flash out anew, losing everything on it: fwmgr burn-all --erase",
+            )
+        if (
+            areas.partitions is not None
+            and areas.partitions != expected
+            and not (erase and areas.in_use is None)
+        ):
             raise DeviceError(
                 "flash is laid out otherwise than the board file says",
                 where="partition table",
                 expected=", ".join(f"{p.name} {p.size >> 20} MiB" for p in expected),
                 found=", ".join(f"{p.name} {p.size >> 20} MiB" for p in areas.partitions),
-                hint="erase the flash to lay it out anew; everything on it is lost",
+                hint="to lay the flash out anew, losing everything on it: fwmgr burn-all --erase",
             )
         if areas.partitions is None and areas.in_use is not None:
             raise DeviceError("partition table vanished while the card runs from flash", where="flash")
         write_table(areas.device, expected)
-        areas.partitions, areas.table = expected, m.AreaState.GOOD
+        areas.partitions, areas.table, areas.foreign = expected, m.AreaState.GOOD, False
         areas.open_stores()
         if areas.store is None:
             areas.store = Store.format(areas.window("store"), store_id=os.urandom(16))
@@ -225,9 +237,12 @@ class Burner:
         recorded = read_records(self._store.documents()).boot
         control = read_control(areas.window("control")).record
 
-        def preference(letter: Letter) -> tuple[bool, int, bool]:
-            known = letter in recorded and recorded[letter].ref.digest == layout.digest
-            return (not known, len(lacks[letter]), control is not None and control.boot is Target.of(letter))
+        def preference(letter: Letter) -> tuple[bool, bool, bool, int]:
+            """Least first: holds it already; is no way back to another image; uncommitted; lacks little."""
+            other = letter in recorded and recorded[letter].ref.digest != layout.digest
+            way_back = other and not boot.missing_pieces(letter, recorded[letter].layout)
+            committed = control is not None and control.boot is Target.of(letter)
+            return bool(lacks[letter]), way_back, way_back and committed, len(lacks[letter])
 
         target = min(Letter, key=preference)
         return target, lacks[target]
@@ -334,21 +349,7 @@ class Burner:
     def _needed_blobs(self, packages: list[_Package]) -> set[Digest]:
         keep = {Digest.of(package.head) for package in packages}
         keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
-        records = read_records(self._store.documents())
-        for software in records.kept_sets.values():
-            for ref in software.packages:
-                entry = records.packages.get(ref.digest)
-                if entry is not None and ref.digest not in {package.ref.digest for package in packages}:
-                    keep |= self._blobs_of(entry)
-        return keep
-
-    def _blobs_of(self, entry: PackageEntry) -> set[Digest]:
-        try:
-            head = self._store.read(entry.head)
-            toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, self.keyring)
-            return {entry.head, *(module.sha256 for module in content_modules(select(toc, self.cpu)))}
-        except FwmgrError:
-            return set()
+        return keep | (needed_blobs(self._store, self.keyring, self.cpu) or set(self._store.blobs()))
 
     def _commit(
         self, order: m.Burn, documents: dict[str, bytes | None], target: Letter, layout: BootImageLayout
@@ -382,24 +383,43 @@ class Burner:
         _heal(self.areas)
 
 
-def commit_boot(areas: Areas, set_digest: Digest) -> None:
-    """The master has validated us: this set is the one to run, and the boot partition in use is permanent."""
+def needed_blobs(store: Store, keyring: Keyring, cpu: CpuArch) -> set[Digest] | None:
+    """The blobs of the sets that may be run; None when a head cannot be read, so that nobody knows."""
+    records = read_records(store.documents())
+    needed: set[Digest] = set()
+    for software in records.kept_sets.values():
+        for ref in software.packages:
+            entry = records.packages.get(ref.digest)
+            if entry is None:
+                continue
+            try:
+                head = store.read(entry.head)
+                toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, keyring)
+                needed |= {entry.head, *(module.sha256 for module in content_modules(select(toc, cpu)))}
+            except FwmgrError:
+                return None
+    return needed
+
+
+def commit_boot(areas: Areas, set_digest: Digest, keyring: Keyring, cpu: CpuArch) -> None:
+    """The master has validated us: this set is the one to run, and the boot partition in use is permanent.
+
+    What no set needs any more leaves the store; called before processes start, or for the set that runs.
+    """
     store = areas.store
     if store is None:
         raise DeviceError("there is no store to record the validated set in", where="flash")
     store.commit({VALIDATED: set_digest.hex.encode()})
+    needed = needed_blobs(store, keyring, cpu)
+    if needed is not None:
+        store.commit({}, keep=[digest for digest in needed if store.has(digest)])
     if areas.in_use is None:
         return
     window = areas.window("control")
     state = read_control(window)
     wanted = confirm_validated(state.record or _NOTHING, areas.in_use)
     current = state.record
-    if current is None or (wanted.boot, wanted.trial, wanted.left_a, wanted.left_b) != (
-        current.boot,
-        current.trial,
-        current.left_a,
-        current.left_b,
-    ):
+    if current is None or replace(wanted, seq=current.seq, made=current.made) != current:
         write_control(window, wanted)
     _heal(areas)
 

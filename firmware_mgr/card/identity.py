@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
 from firmware_mgr.model.errors import DeviceError, PeerError
@@ -62,6 +63,12 @@ class Identity:
     def with_certificate(self, pem: bytes) -> Identity:
         return Identity(self.key_pem, pem, self.kept)
 
+    def fitting(self, authority: Path, slot: SlotId) -> Identity:
+        """Without the certificate unless it is this authority's, for this slot, and for our key."""
+        if self.certificate_pem is None or _is_certified(self.certificate_pem, self.key_pem, authority, slot):
+            return self
+        return Identity(self.key_pem, None, self.kept)
+
     def signing_request(self, slot: SlotId) -> str:
         """A PKCS#10 request (RFC 2986) for our key, as PEM."""
         key = serialization.load_pem_private_key(self.key_pem, None)
@@ -70,6 +77,30 @@ class Identity:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"slot-{str(slot).replace('/', '-')}")])
         request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, None)
         return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _is_certified(pem: bytes, key_pem: bytes, authority: Path, slot: SlotId) -> bool:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        issuer = x509.load_pem_x509_certificate(authority.read_bytes()).public_key()
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        slots = names.get_values_for_type(x509.UniformResourceIdentifier)
+        if not isinstance(issuer, Ed25519PublicKey):
+            return False
+        issuer.verify(certificate.signature, certificate.tbs_certificate_bytes)
+        key = serialization.load_pem_private_key(key_pem, None)
+        same_key = isinstance(key, Ed25519PrivateKey) and _raw(key.public_key()) == _raw(
+            certificate.public_key()
+        )
+        return same_key and slots == [f"fwmgr:slot/{slot}"]
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound, OSError):
+        return False
+
+
+def _raw(key: object) -> bytes:
+    if not isinstance(key, Ed25519PublicKey):
+        return b""
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
 def client_context(authority: Path, identity: Identity | None) -> ssl.SSLContext:

@@ -49,6 +49,7 @@ class Response(Enum):
     REPORT_RUNNING = "report running"
     REFUSE = "refuse"
     STAY = "stay"
+    COMMIT_LATER = "commit when started"
     RESET = "reset"
 
 
@@ -70,7 +71,7 @@ ORDERS: dict[WorkState, dict[Order, Response]] = {
     },
     _W.STARTING: {
         _O.BURN: _R.REFUSE,
-        _O.RUN: _R.STAY,
+        _O.RUN: _R.COMMIT_LATER,
         _O.HOLD: _R.STAY,
         _O.RESET: _R.RESET,
     },
@@ -182,6 +183,11 @@ class CloseLink:
 
 
 @dataclass(frozen=True, slots=True)
+class DropCertificate:
+    """The master does not take us as we showed ourselves: enrol again, with the same key."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetClock:
     """Unix seconds as the master sees them."""
 
@@ -206,7 +212,7 @@ class ResetCard:
     reason: str
 
 
-Action = Dial | SendHello | Send | CloseLink | SetClock | BeginBurn | BeginSet | ResetCard
+Action = Dial | SendHello | Send | CloseLink | DropCertificate | SetClock | BeginBurn | BeginSet | ResetCard
 
 #: Seconds between tries to reach a master: doubled from the first to the last.
 FIRST_RETRY = 0.5
@@ -238,6 +244,7 @@ class CardMachine:
     burning: SoftwareSet | None = None
     last_report: m.Running | None = None
     _retry: float = FIRST_RETRY
+    _validated_meanwhile: Digest | None = None
     _link_deadline: float | None = None
     _alone_deadline: float | None = None
 
@@ -255,8 +262,7 @@ class CardMachine:
     # Link.
 
     def _on_started(self, _event: Started, now: float) -> list[Action]:
-        if self.policy.policy == "run" and self.policy.seconds > 0 and self.last_validated is not None:
-            self._alone_deadline = now + self.policy.seconds
+        self._count_time_alone(now)
         self.link = LinkState.DIALLING
         return [Dial()]
 
@@ -270,10 +276,20 @@ class CardMachine:
     def _on_lost(self, _event: LinkLost, now: float) -> list[Action]:
         if self.link is LinkState.DOWN:
             return []
+        # A master that does not take our certificate ends the link without a word (TLS 1.3).
+        actions: list[Action] = [DropCertificate()] if self.link is LinkState.GREETING else []
         self.link = LinkState.DOWN
         self._link_deadline = now + self._retry
         self._retry = min(self._retry * 2, LAST_RETRY)
-        return []
+        if self._alone_deadline is None:
+            self._count_time_alone(now)
+        return actions
+
+    def _count_time_alone(self, now: float) -> None:
+        """From here on the card is without a master; after the time that the user set it helps itself."""
+        waits = self.work is WorkState.WAITING and self.last_validated is not None
+        if waits and self.policy.policy == "run" and self.policy.seconds > 0:
+            self._alone_deadline = now + self.policy.seconds
 
     def _on_time(self, _event: TimePassed, now: float) -> list[Action]:
         actions: list[Action] = []
@@ -295,9 +311,11 @@ class CardMachine:
 
     def _on_received(self, event: Received, now: float) -> list[Action]:
         message = event.message
+        if self.link not in (LinkState.GREETING, LinkState.UP):
+            return []  # a late word of a link that is gone
         if isinstance(message, m.Refused):
-            self.link = LinkState.UP  # so that the loss below counts
             self._retry = max(FIRST_RETRY, min(message.retry_seconds, 300.0))
+            self.link = LinkState.GREETING  # as if the answer to our hello
             return [CloseLink("refused"), *self._on_lost(LinkLost("refused"), now)]
         self._link_deadline = now + SILENCE_SECONDS
         if isinstance(message, m.Welcome):
@@ -330,6 +348,9 @@ class CardMachine:
             assert isinstance(message, m.Burn)
             return self._burn_ordered(message, response)
         assert isinstance(message, m.Run)
+        if response is Response.COMMIT_LATER:
+            self._validated_meanwhile = message.set_digest
+            return []
         return self._run_ordered(message, response)
 
     def _burn_ordered(self, message: m.Burn, response: Response) -> list[Action]:
@@ -382,7 +403,14 @@ class CardMachine:
             self.work = WorkState.RUNNING
         self.running = event.report.set_digest
         self.last_report = event.report
-        return [Send(event.report)] if self.link is LinkState.UP else []
+        actions: list[Action] = []
+        if self._validated_meanwhile == self.running:
+            # Started without a master's word, and it came meanwhile: now it can be made permanent.
+            actions.append(BeginSet(event.report.set_digest, validated=True))
+        self._validated_meanwhile = None
+        if self.link is LinkState.UP:
+            actions.append(Send(event.report))
+        return actions
 
     def _on_processes(self, event: ProcessesChanged, _now: float) -> list[Action]:
         """While a set is being started its own report is on the way; after that each change is told."""

@@ -35,8 +35,8 @@ def read_lease(text: str) -> NetworkLease:
     return NetworkLease(address, master, values.get("hostname", ""))
 
 
-async def bring_up(interface: str) -> NetworkLease:
-    """Set the interface up and wait for a lease; udhcpc stays to renew it. Raises DeviceError."""
+async def bring_up(interface: str) -> None:
+    """Set the interface up and have udhcpc get a lease and renew it from then on. Raises DeviceError."""
     LEASE_FILE.parent.mkdir(parents=True, exist_ok=True)
     LEASE_FILE.unlink(missing_ok=True)
     await _run("ip", "link", "set", interface, "up")
@@ -44,8 +44,12 @@ async def bring_up(interface: str) -> NetworkLease:
     await _run(
         "udhcpc", "-i", interface, "-t", "4", "-T", "1", "-A", "2", "-s", str(LEASE_SCRIPT), "-S", "-b"
     )
+
+
+async def wait_lease() -> NetworkLease:
+    """The lease as it stands now, or as soon as there is one. Raises DeviceError when it is not usable."""
     while not LEASE_FILE.exists():
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
     return read_lease(LEASE_FILE.read_text())
 
 

@@ -155,9 +155,14 @@ def want(
 
 
 @card_app.command()
-def approve(slot: Slot, directory: Directory = DEFAULT_DIRECTORY) -> None:
+def approve(
+    slot: Slot,
+    *,
+    key: Annotated[str | None, typer.Option(help="Only if the waiting key begins like this.")] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
     """Let in the card that was refused in this slot: its key is the slot's from now on."""
-    card = master_client(directory).post("/v1/card/approve", {"slot": slot})
+    card = master_client(directory).post("/v1/card/approve", {"slot": slot, "key": key})
     typer.echo(f"slot {slot}: key {card['record']['key_fingerprint'][:16]} is let in")
 
 

@@ -40,13 +40,16 @@ def burn_all(
     *,
     slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be given again.")] = None,
     renew_keys: Annotated[bool, typer.Option("--renew-keys", help="Let every card make a new key.")] = False,
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Also lay out anew flash that carries another system.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Stay until it is over; the work goes on without us.")] = True,
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
     """Provision all cards: netboot, burn, reset, validate, run."""
     client = master_client(directory)
-    operation = client.post("/v1/burn-all", {"slots": slot or [], "renew_keys": renew_keys})
+    operation = client.post("/v1/burn-all", {"slots": slot or None, "renew_keys": renew_keys, "erase": erase})
     if wait:
         operation = watch(client, operation["id"], quiet=as_json)
     if as_json:

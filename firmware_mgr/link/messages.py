@@ -103,7 +103,8 @@ class FlashReport:
 class Hello:
     """Card to master, first: who and what I am, what I found in my flash, what I believe I should run.
 
-    `sets` are all software sets that flash holds records of. `boot_id` differs from boot to boot.
+    `sets` are all software sets that flash holds records of, `running_set` is the one whose processes run.
+    `boot_id` differs from boot to boot.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -117,7 +118,7 @@ class Hello:
     flash: FlashReport
     believes: SoftwareSet | None
     sets: tuple[SoftwareSet, ...]
-    running: bool
+    running_set: Digest | None
     boot_seconds: float
     boot_id: str
     key_renewed: bool = False
@@ -211,12 +212,16 @@ class BootPieces:
 
 @dataclass(frozen=True, slots=True)
 class Burn:
-    """Master to card: make flash hold this set; write only what is not there already."""
+    """Master to card: make flash hold this set; write only what is not there already.
+
+    `erase` allows flash to be laid out anew that carries another system's partition table.
+    """
 
     TYPE: ClassVar[str] = "burn"
     wanted: SoftwareSet
     boot_pieces: BootPieces
     trial_tries: int = 3
+    erase: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 _DOCUMENTS = (SoftwareSet, BootImageRef, PackageRef)
 _PLAIN = (str, int, float, bool)
+#: Characters in one text. No field of a message needs more.
+MAX_TEXT = 4096
+#: Items in one list: a boot image of 64 GiB has so many pieces.
+MAX_ITEMS = 65536
 
 
 def to_plain(value: Any) -> Any:
@@ -69,13 +73,17 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(raw, list):
             raise PeerError("wrong type", where=where, expected="a list", found=type(raw).__name__)
+        if len(raw) > MAX_ITEMS:
+            raise PeerError("list is too long", where=where, expected=f"at most {MAX_ITEMS}", found=len(raw))
         item = get_args(kind)[0]
         return tuple(_read(item, element, f"{where}[{n}]") for n, element in enumerate(raw))
     if origin is dict:
         if not isinstance(raw, dict):
             raise PeerError("wrong type", where=where, expected="an object", found=type(raw).__name__)
         item = get_args(kind)[1]
-        return {str(key): _read(item, element, f"{where}.{key}") for key, element in raw.items()}
+        for key in raw:
+            _check_text(key, where)
+        return {key: _read(item, element, f"{where}.{key}") for key, element in raw.items()}
     if kind is Any:
         return raw
     if kind in _PLAIN:
@@ -94,7 +102,7 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
         if isinstance(kind, type) and issubclass(kind, Enum):
             return kind(raw)
     except (UsageError, ValueError) as e:
-        raise PeerError("unusable value", where=where, expected=kind.__name__, found=repr(raw)) from e
+        raise PeerError("unusable value", where=where, expected=kind.__name__, found=repr(raw)[:200]) from e
     document = _object(raw, where)
     values = {}
     for name, (hint, required) in _fields(kind).items():
@@ -114,9 +122,21 @@ def _object(raw: Any, where: str) -> dict[str, Any]:
     return raw
 
 
+def _check_text(text: str, where: str) -> None:
+    """A text must be bounded, and such that it can be written down again."""
+    if len(text) > MAX_TEXT:
+        raise PeerError(
+            "text is too long", where=where, expected=f"at most {MAX_TEXT} characters", found=len(text)
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PeerError("text holds half a surrogate pair", where=where)
+
+
 def _read_plain(kind: Any, raw: Any, where: str) -> Any:
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
     if type(raw) is not kind:
         raise PeerError("wrong type", where=where, expected=kind.__name__, found=type(raw).__name__)
+    if kind is str:
+        _check_text(raw, where)
     return raw

@@ -51,7 +51,7 @@ class Door:
 
 def decide_entry(door: Door, fingerprint: str) -> Entry:
     """What to do with a card that shows this key. A slot approved by hand admits only its pinned key."""
-    if door.pinned is None and door.admission is Admission.APPROVED and not door.renewable:
+    if door.admission is Admission.APPROVED and door.pinned != fingerprint:
         return Entry.REFUSE
     return _TABLE[(door.pinned is not None, door.pinned == fingerprint, door.renewable)]
 

@@ -103,8 +103,13 @@ class Api:
         return web.json_response(card_document(entry, self._master))
 
     async def _approve(self, request: web.Request) -> web.Response:
-        slot = _slot((await _body(request)).get("slot"))
-        return web.json_response(card_document(await self._master.approve(slot), self._master))
+        body = await _body(request)
+        slot, key = _slot(body.get("slot")), body.get("key")
+        return web.json_response(
+            card_document(
+                await self._master.approve(slot, key if isinstance(key, str) else None), self._master
+            )
+        )
 
     async def _operations(self, _request: web.Request) -> web.Response:
         operations = sorted(self._master.desk.operations.values(), key=lambda operation: operation.created_at)
@@ -121,9 +126,14 @@ class Api:
 
     async def _burn_all(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        slots = [_slot(text) for text in body.get("slots") or []]
-        renew = bool(body.get("renew_keys"))
-        operation = await self._master.burn_all(slots or None, renew)
+        named = body.get("slots")
+        if named is not None and (not isinstance(named, list) or not named):
+            raise UsageError(
+                "slots must name at least one", expected="a list, or nothing for all", found=repr(named)
+            )
+        slots = [_slot(text) for text in named or []]
+        renew, erase = body.get("renew_keys") is True, body.get("erase") is True
+        operation = await self._master.burn_all(slots or None, renew, erase)
         return web.json_response(operation_document(operation, self._master))
 
     async def _images(self, _request: web.Request) -> web.Response:
@@ -202,7 +212,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "board": record.board,
         "cpu": None if record.cpu is None else record.cpu.value,
         "present": record.present,
-        "powered": entry.powered,
+        "powered": entry.powered is True,
         "linked": entry.link is not None,
         "state": entry.life.state.value,
         "since": entry.life.since,

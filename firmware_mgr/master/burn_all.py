@@ -25,8 +25,10 @@ class Advance:
 
 
 #: Behind the barrier already: a card in one of these has stored, whatever it is doing now.
-_STORED = frozenset({CardState.STORED, CardState.READY})
-_OVER = frozenset({CardState.IN_SERVICE, CardState.FAILED})
+STORED = frozenset({CardState.STORED, CardState.READY})
+#: These are not waited for: given up, with nothing they may run, or without power.
+_OUT = frozenset({CardState.FAILED, CardState.HELD, CardState.ABSENT})
+_OVER = _OUT | {CardState.IN_SERVICE}
 
 
 def advance(state: OperationState, cards: Mapping[SlotId, CardState]) -> Advance | None:
@@ -35,27 +37,27 @@ def advance(state: OperationState, cards: Mapping[SlotId, CardState]) -> Advance
 
 
 def _provisioning(cards: Mapping[SlotId, CardState]) -> Advance | None:
-    alive = [slot for slot, state in cards.items() if state is not CardState.FAILED]
+    alive = [slot for slot, state in cards.items() if state not in _OUT]
     if not alive:
         return Advance(OperationState.FAILED)
-    if any(cards[slot] not in _STORED for slot in alive):
+    if any(cards[slot] not in STORED for slot in alive):
         return None
     return Advance(OperationState.RESETTING, CardEvent.ALL_STORED, tuple(alive))
 
 
 def _resetting(cards: Mapping[SlotId, CardState]) -> Advance | None:
-    behind = tuple(slot for slot, state in cards.items() if state in _STORED)
+    behind = tuple(slot for slot, state in cards.items() if state in STORED)
     return Advance(OperationState.WARM_BOOTING, CardEvent.SYSTEM_RESET, behind)
 
 
 def _warm_booting(cards: Mapping[SlotId, CardState]) -> Advance | None:
     # A card still behind the barrier was stored when the master died between two resets.
-    behind = tuple(slot for slot, state in cards.items() if state in _STORED)
+    behind = tuple(slot for slot, state in cards.items() if state in STORED)
     if behind:
         return Advance(OperationState.WARM_BOOTING, CardEvent.SYSTEM_RESET, behind)
     if any(state not in _OVER for state in cards.values()):
         return None
-    failed = any(state is CardState.FAILED for state in cards.values())
+    failed = any(state in _OUT for state in cards.values())
     return Advance(OperationState.FAILED if failed else OperationState.DONE)
 
 
@@ -75,4 +77,4 @@ _RULES = {
 
 def ready_for_use(cards: Mapping[SlotId, CardState]) -> bool:
     """Whether every card of the operation has stored: one that has not keeps the system from being ready."""
-    return bool(cards) and all(state in _STORED for state in cards.values())
+    return bool(cards) and all(state in STORED for state in cards.values())

@@ -41,6 +41,12 @@ class BurnAllDesk:
                 await self._keep(operation)
             self.operations[operation.id] = operation
 
+    async def take_up(self) -> None:
+        """Ask the cards that the earlier master had not come to before it died."""
+        for operation in list(self.operations.values()):
+            if operation.state is OperationState.PROVISIONING:
+                await self._ask(operation)
+
     def operation(self, identifier: str) -> Operation:
         """Raises UsageError that names the newest ones."""
         found = self.operations.get(identifier)
@@ -63,7 +69,7 @@ class BurnAllDesk:
 
     # What users ask for.
 
-    async def begin(self, slots: list[SlotId] | None, renew_keys: bool) -> Operation:
+    async def begin(self, slots: list[SlotId] | None, renew_keys: bool, erase: bool) -> Operation:
         """Provision these cards, or all that are present. Raises UsageError; nothing is touched then."""
         roster = self._engine.roster
         entries = [roster.get(slot) for slot in slots] if slots else [e for e in roster if e.record.present]
@@ -74,14 +80,24 @@ class BurnAllDesk:
         works = {entry.slot: CardWork(entry.life.state) for entry in entries}
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
         identifier = f"burn-{stamp}-{secrets.token_hex(2)}"
-        await self._keep(Operation(identifier, OperationState.PROVISIONING, now, works))
         for entry in entries:
-            entry.traffic = Traffic()
-            # A card that burns for the first time may lose its new key with its power: let it make another.
-            renewable = renew_keys or entry.record.last_good is None
-            await roster.write(entry, now, wanted=wanted[entry.slot], renewable=renewable, rejected=())
-            await self._engine.happened(entry, CardEvent.BURN_ASKED, "burn-all")
+            await roster.write(entry, now, wanted=wanted[entry.slot])
+        operation = Operation(
+            identifier, OperationState.PROVISIONING, now, works, renew_keys=renew_keys, erase=erase
+        )
+        await self._keep(operation)
+        await self._ask(operation)
         return self.operations[identifier]
+
+    async def _ask(self, operation: Operation) -> None:
+        for slot, work in operation.cards.items():
+            if work.history:
+                continue
+            entry = self._engine.roster.get(slot)
+            entry.traffic = Traffic()
+            renewable = _may_renew(operation, entry)
+            await self._engine.roster.write(entry, self._engine.clock(), renewable=renewable, rejected=())
+            await self._engine.happened(entry, CardEvent.BURN_ASKED, "burn-all")
 
     def _wanted(self, entry: Entry) -> SoftwareSet:
         busy = self.of_slot(entry.slot)
@@ -93,12 +109,24 @@ class BurnAllDesk:
         return wanted_set(self._engine, entry)
 
     async def cancel(self, identifier: str) -> Operation:
-        """Stop an operation; its cards stay as they are. Raises UsageError when it is over."""
+        """Stop an operation: no card is asked for more, those that have stored start. Raises UsageError."""
         operation = self.operation(identifier)
         if operation.state.finished:
             raise UsageError("operation is over", where=identifier, found=operation.state.value)
         await self._keep(replace(operation, state=OperationState.CANCELLED, finished_at=self._engine.clock()))
+        await self._close_doors(operation)
+        for slot in operation.cards:
+            # A card that waits behind the barrier would wait for ever.
+            await self._engine.happened(
+                self._engine.roster.get(slot), CardEvent.SYSTEM_RESET, "burn-all cancelled"
+            )
         return self.operations[identifier]
+
+    async def _close_doors(self, operation: Operation) -> None:
+        for slot in operation.cards:
+            entry = self._engine.roster.get(slot)
+            if entry.record.renewable:
+                await self._engine.roster.write(entry, self._engine.clock(), renewable=False)
 
     # What cards report.
 
@@ -129,9 +157,33 @@ class BurnAllDesk:
             entry.traffic = Traffic()
             await self._keep(operation.with_card(entry.slot, work))
 
+    async def powered_on(self, entry: Entry) -> None:
+        """A card that loses its power before it has stored may have lost its new key with it."""
+        operation = self.of_slot(entry.slot)
+        stored = entry.life.state in (CardState.STORED, CardState.READY)
+        if operation is None or stored or operation.state is not OperationState.PROVISIONING:
+            return
+        if _may_renew(operation, entry):
+            await self._engine.roster.write(entry, self._engine.clock(), renewable=True)
+
+    def in_work(self, entry: Entry) -> bool:
+        return self.of_slot(entry.slot) is not None
+
+    def may_erase(self, entry: Entry) -> bool:
+        operation = self.of_slot(entry.slot)
+        return operation is not None and operation.erase
+
+    def _state(self, slot: SlotId) -> CardState:
+        """The card's state as its operation counts it: service on another set was not asked for."""
+        entry = self._engine.roster.get(slot)
+        served = entry.life.state is CardState.IN_SERVICE
+        if served and entry.target is not None and entry.target != entry.record.wanted:
+            return CardState.FAILED
+        return entry.life.state
+
     async def advance(self) -> None:
         for operation in list(self.operations.values()):
-            states = {slot: self._engine.roster.get(slot).life.state for slot in operation.cards}
+            states = {slot: self._state(slot) for slot in operation.cards}
             step = burn_all.advance(operation.state, states)
             if step is not None:
                 await self._take(operation, step, states)
@@ -142,11 +194,11 @@ class BurnAllDesk:
         changed = replace(operation, state=step.state)
         if step.event is CardEvent.ALL_STORED:
             ready = burn_all.ready_for_use(states)
-            failed = ", ".join(str(slot) for slot, state in states.items() if state is CardState.FAILED)
+            failed = ", ".join(str(slot) for slot, state in states.items() if state not in burn_all.STORED)
             note = (
                 "all cards have stored: ready for use"
                 if ready
-                else f"not ready for use: slot {failed} failed"
+                else f"not ready for use: slot {failed} has not stored"
             )
             changed = replace(changed, ready_for_use=ready, events=(*changed.events, note))
         if step.state.finished:
@@ -155,6 +207,7 @@ class BurnAllDesk:
                 changed = changed.with_card(slot, _with_traffic(changed, entry))
                 entry.traffic = Traffic()
             changed = replace(changed, finished_at=self._engine.clock())
+            await self._close_doors(operation)
         await self._keep(changed)
         for slot in step.cards:
             if step.event is not None:
@@ -171,10 +224,15 @@ class BurnAllDesk:
 def wanted_set(engine: Engine, entry: Entry) -> SoftwareSet:
     """What the slot should run: what the user said, or the newest of everything. Raises UsageError."""
     record = entry.record
-    if record.wanted is not None:
+    if record.wanted is not None and record.wanted_by_user and record.wanted.boot_image.board == record.board:
         return record.wanted
     cpu = "" if record.cpu is None else record.cpu.value
     return plan.default_set(record.board or "", cpu, engine.roster.images, engine.roster.packages)
+
+
+def _may_renew(operation: Operation, entry: Entry) -> bool:
+    """A card that burns for the first time may lose its new key with its power: let it make another."""
+    return operation.renew_keys or entry.record.last_good is None
 
 
 def _with_traffic(operation: Operation, entry: Entry) -> CardWork:

@@ -22,6 +22,7 @@ class CardEvent(Enum):
     UP_FROM_FLASH = "up from flash"
     RUNNABLE = "runnable"  # hello: its flash holds what it should run
     NEEDS_BURN = "needs burn"  # hello: something is missing or bad
+    KEEPS_RUNNING = "keeps running"  # hello: it runs a validated set, another one is wanted at the next boot
     NOTHING_TO_RUN = "nothing to run"  # hello: no software set for it, or it does not fit
     STORED_WAIT = "stored, wait"  # stored, and others are still burning
     STORED_REBOOT = "stored, reboot"  # stored, and the boot image changed
@@ -76,6 +77,7 @@ _ANYWHERE: dict[CardEvent, Step | None] = {
     _E.UP_FROM_FLASH: Step(_S.AWAITING_VALIDATION),
     _E.RUNNABLE: _RUN,
     _E.NEEDS_BURN: _BURN,
+    _E.KEEPS_RUNNING: Step(_S.IN_SERVICE),
     _E.NOTHING_TO_RUN: _HOLD,
     _E.STORED_WAIT: _STAY,
     _E.STORED_REBOOT: _STAY,
@@ -92,8 +94,7 @@ _ANYWHERE: dict[CardEvent, Step | None] = {
 
 _OWN: dict[CardState, dict[CardEvent, Step | None]] = {
     _S.ABSENT: {_E.POWERED_ON: _COMES, _E.POWERED_OFF: _STAY, _E.REFUSED: _STAY},
-    # A burn-all switches cards off and on: what the slot register says in between is our own doing.
-    _S.RESET: {_E.DEADLINE: _AGAIN, _E.POWERED_OFF: _STAY},
+    _S.RESET: {_E.DEADLINE: _AGAIN},
     _S.NETBOOTING: {_E.DEADLINE: _AGAIN, _E.NETBOOT_SEEN: _STAY},
     _S.AGENT_UP: {_E.DEADLINE: _AGAIN},
     _S.BURNING: {
@@ -110,7 +111,7 @@ _OWN: dict[CardState, dict[CardEvent, Step | None]] = {
         _E.STORED_RUN: _RUN,
     },
     _S.READY: {_E.SYSTEM_RESET: _BOOT, _E.STORED_WAIT: Step(_S.READY, Do.SEND_HOLD)},
-    _S.BOOTING: {_E.DEADLINE: _AGAIN, _E.POWERED_OFF: _STAY, _E.NETBOOT_SEEN: Step(_S.NETBOOTING)},
+    _S.BOOTING: {_E.DEADLINE: _AGAIN},
     _S.AWAITING_VALIDATION: {_E.DEADLINE: _AGAIN, _E.LINK_LOST: _LOST},
     _S.VALIDATED: {_E.RUNNING: Step(_S.IN_SERVICE), _E.DEADLINE: _AGAIN, _E.LINK_LOST: _LOST},
     _S.IN_SERVICE: {
@@ -142,7 +143,7 @@ class Deadlines:
     booting: float = 120.0
     awaiting_validation: float = 60.0
     validated: float = 90.0
-    lost: float = 20.0
+    lost: float = 300.0  # a card that was in service: its network may be gone, and it runs on
     #: Power cycles before the board's lever forces netboot, and in all before the card is given up.
     tries_from_flash: int = 4
     tries: int = 6
@@ -182,13 +183,13 @@ def after(
         tries = 0
     if step.do is not Do.TRY_AGAIN:
         return CardLife(step.state, now, tries, reason), step.do
-    return _try_again(replace(life, since=now), limits)
+    return _try_again(replace(life, since=now), limits, reason)
 
 
-def _try_again(life: CardLife, limits: Deadlines) -> tuple[CardLife, Do]:
+def _try_again(life: CardLife, limits: Deadlines, blame: str) -> tuple[CardLife, Do]:
     tries = life.tries + 1
     waited = limits.of(life.state)
-    why = f"nothing heard in state “{life.state.value}” for {waited:g} s"
+    why = f"nothing heard in state “{life.state.value}” for {waited:g} s" + (f"; {blame}" if blame else "")
     if tries > limits.tries:
         reason = f"{why}; given up after {life.tries} power cycles"
         return CardLife(CardState.FAILED, life.since, life.tries, reason), Do.NOTHING

@@ -17,7 +17,7 @@ from firmware_mgr.master.gate import Gate
 from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
-from firmware_mgr.master.verdict import Ruling, judge
+from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.lifecycle import CardState
 
@@ -27,6 +27,7 @@ _RULINGS = {
     Ruling.RUN: CardEvent.RUNNABLE,
     Ruling.BURN: CardEvent.NEEDS_BURN,
     Ruling.HOLD: CardEvent.NOTHING_TO_RUN,
+    Ruling.KEEP: CardEvent.KEEPS_RUNNING,
 }
 
 
@@ -61,6 +62,11 @@ class Conversation:
             link.send(m.Refused(e.document()))
             return
         await self._desk.key_shown(entry.slot, shown)
+        if entry.cycling or hello.boot_id == entry.ended_boot:
+            # The boot that our power cycle is about to end, or has ended: it does not count any more.
+            error = PeerError("the card's power is being cycled", where=f"slot {entry.slot}")
+            link.send(m.Refused(error.document(), retry_seconds=2.0))
+            return
         if entry.link is not None and entry.link is not link:
             entry.link.drop()
         entry.link, entry.hello = link, hello
@@ -96,9 +102,9 @@ class Conversation:
 
     async def _judge(self, entry: Entry, hello: m.Hello) -> None:
         record = entry.record
-        verdict = judge(hello, record.wanted, record.last_good, frozenset(record.rejected))
+        verdict = self._verdict(entry, hello)
         changes: dict[str, Any] = {"actual": to_plain(hello.flash)}
-        if not hello.running:
+        if hello.running_set is None:
             changes["running"] = None
             entry.processes = []
         if verdict.rejects is not None and verdict.rejects not in record.rejected:
@@ -116,6 +122,12 @@ class Conversation:
             event = CardEvent.STORED_WAIT if waiting else CardEvent.NEEDS_BURN
         await self._engine.happened(entry, event, verdict.reason)
 
+    def _verdict(self, entry: Entry, hello: m.Hello) -> Verdict:
+        record = entry.record
+        if record.wanted is not None and self._desk.behind_barrier(entry.slot):
+            return judge_fresh(hello, record.wanted)
+        return judge(hello, record.wanted, record.last_good, frozenset(record.rejected))
+
     # Reports.
 
     async def _reported(self, link: Link, message: m.FromCard) -> None:
@@ -123,8 +135,10 @@ class Conversation:
         if entry.link is not link:
             return
         if isinstance(message, m.Progress):
-            entry.progress = (message.step, message.done, message.total, message.written)
-            self._engine.still_moving(entry)
+            progress = (message.step, message.done, message.total, message.written)
+            if entry.life.state is CardState.BURNING and progress != entry.progress:
+                self._engine.still_moving(entry)
+            entry.progress = progress
         elif isinstance(message, m.Stored):
             await self._stored(entry, message)
         elif isinstance(message, m.Running):
@@ -137,8 +151,13 @@ class Conversation:
             await self._engine.happened(entry, CardEvent.REFUSED, reason)
 
     async def _stored(self, entry: Entry, message: m.Stored) -> None:
-        if entry.target is None or message.set_digest != entry.target.digest:
-            log.warning("slot %s: stored set %s, not the one ordered", entry.slot, message.set_digest.short)
+        ordered = entry.target is not None and message.set_digest == entry.target.digest
+        if entry.target is None or not ordered or entry.life.state is not CardState.BURNING:
+            log.warning(
+                "slot %s: says that it stored set %s, which was not ordered now",
+                entry.slot,
+                message.set_digest.short,
+            )
             return
         now = self._engine.clock()
         await self._burn_log.append(entry.slot, entry.target, message, entry.record.key_fingerprint, now)
@@ -151,11 +170,20 @@ class Conversation:
         await self._engine.happened(entry, event, reason)
 
     async def _running(self, entry: Entry, message: m.Running) -> None:
+        if entry.target is None or message.set_digest != entry.target.digest:
+            expected = "no set" if entry.target is None else f"set {entry.target.digest.short}"
+            reason = (
+                f"runs another set than it was told: expected {expected}, found {message.set_digest.short}"
+            )
+            await self._engine.happened(entry, CardEvent.REFUSED, reason)
+            return
         entry.processes = [to_plain(process) for process in message.processes]
         running = {"set": message.set_digest.hex, "processes": entry.processes}
         actual = {**(entry.record.actual or {}), "control": to_plain(message.control)}
         await self._engine.roster.write(entry, self._engine.clock(), running=running, actual=actual)
-        await self._engine.happened(entry, CardEvent.RUNNING)
+        ill = [p for p in message.processes if p.state not in ("ready", "starting")]
+        reason = "; ".join(f"process {p.name} is {p.state}: {p.detail}" for p in ill)
+        await self._engine.happened(entry, CardEvent.RUNNING, reason)
 
     async def _lost(self, link: Link) -> None:
         entry = self._engine.roster.get(link.slot)

@@ -38,8 +38,12 @@ class Admission(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CardRecord:
-    """A slot and the card in it (R-1.2). What it should run is `wanted`; `actual` is what its flash was last
-    known to hold and `running` what it last said it runs, both as reported.
+    """A slot and the card in it (R-1.2).
+
+    What it should run is `wanted`; `wanted_by_user` tells a wish from what was newest at the last burn-all.
+    `actual` is what its flash was last known to hold, `running` what it last said it runs, both as reported.
+    `last_good` is the set it was last in service with, `rejected` are images that failed their trial here,
+    `tries` the power cycles since it last served; `renewable` lets one new key in (burn-all).
     """
 
     slot: SlotId
@@ -51,6 +55,7 @@ class CardRecord:
     admission: Admission = Admission.OPEN
     key_fingerprint: str | None = None
     wanted: SoftwareSet | None = None
+    wanted_by_user: bool = False
     actual: dict[str, Any] | None = None
     last_validated: Digest | None = None
     last_good: SoftwareSet | None = None

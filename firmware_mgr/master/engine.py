@@ -34,6 +34,15 @@ class Watcher(Protocol):
     async def entered(self, entry: Entry, now: float) -> None:
         """The card has just entered `entry.life.state`; called before anything is done about it."""
 
+    async def powered_on(self, entry: Entry) -> None:
+        """The card has started anew: by our doing, or by somebody's hand."""
+
+    def in_work(self, entry: Entry) -> bool:
+        """Whether an operation works on the card."""
+
+    def may_erase(self, entry: Entry) -> bool:
+        """Whether the user allowed flash of another system to be laid out anew."""
+
     async def advance(self) -> None:
         """Some card's state has changed: see what follows. Never called inside another call."""
 
@@ -45,17 +54,22 @@ class Engine:
         settings: Settings,
         hands: Hands | None,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         self.roster = roster
         self.settings = settings
         self.clock = clock
         self.watcher: Watcher | None = None
+        self.broken: asyncio.Future[None] | None = None
+        self._monotonic = monotonic
         self._hands = hands
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
+        self.broken = asyncio.get_running_loop().create_future()
         for entry in self.roster:
+            entry.moved = self._monotonic()
             await self._resume(entry)
         self._spawn(self._run())
         if self._hands is not None:
@@ -118,7 +132,10 @@ class Engine:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
+            # What cannot be foreseen ends the process: a new one takes up from the catalogue.
             log.critical("a task of the master broke", exc_info=task.exception())
+            if self.broken is not None and not self.broken.done():
+                self.broken.set_result(None)
 
     def _changed(self) -> None:
         if self.watcher is not None:
@@ -138,6 +155,7 @@ class Engine:
             "slot %s: %s: %s → %s%s", entry.slot, event.value, before.state.value, life.state.value, note
         )
         entry.life = life
+        entry.moved = self._monotonic()
         changes: dict[str, Any] = {}
         if life.state is CardState.IN_SERVICE and entry.target is not None:
             changes = {"last_good": entry.target, "last_validated": entry.target.digest}
@@ -169,25 +187,35 @@ class Engine:
             await self.happened(entry, CardEvent.REFUSED, reason)
             return
         entry.progress = ("", 0, 0, 0)
-        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries))
+        erase = self.watcher is not None and self.watcher.may_erase(entry)
+        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries, erase))
 
     # Power.
 
     def _cycle(self, entry: Entry, *, netboot: bool) -> None:
+        if self._hands is None:
+            if entry.link is not None:
+                entry.link.send(m.Reset("the master asks for it"))
+            else:
+                log.warning("slot %s: there are no hands to cycle its power", entry.slot)
+            return
+        if entry.hello is not None:
+            entry.ended_boot = entry.hello.boot_id
+        self.drop_link(entry)
+        entry.hello = None
+        entry.cycling = True
+        self._spawn(self._do_cycle(self._hands, entry, netboot))
+
+    def drop_link(self, entry: Entry) -> None:
+        """End the card's link; the card dials again and is judged anew."""
         if entry.link is not None:
             entry.link.drop()
             entry.link = None
-        entry.hello = None
-        entry.cycling = True
-        self._spawn(self._do_cycle(entry, netboot))
 
-    async def _do_cycle(self, entry: Entry, netboot: bool) -> None:
+    async def _do_cycle(self, hands: Hands, entry: Entry, netboot: bool) -> None:
         try:
-            if self._hands is None:
-                log.warning("slot %s: there are no hands to cycle its power", entry.slot)
-            else:
-                await self._hands.cycle(entry.slot, netboot=netboot)
-                entry.powered = True
+            await hands.cycle(entry.slot, netboot=netboot)
+            entry.powered = True
         except FwmgrError as e:
             log.error("slot %s: power cycle failed: %s", entry.slot, e)
         finally:
@@ -208,10 +236,25 @@ class Engine:
 
     async def _sighted(self, sight: SlotSight) -> None:
         entry = await self.roster.seen(sight, self.clock())
-        powered = sight.powered and sight.present
-        if powered != entry.powered and not entry.cycling:
-            entry.powered = powered
-            await self.happened(entry, CardEvent.POWERED_ON if powered else CardEvent.POWERED_OFF)
+        if entry.cycling:
+            return
+        powered, before = sight.powered and sight.present, entry.powered
+        entry.powered = powered
+        if powered and entry.power_ons not in (None, sight.power_ons) and self.watcher is not None:
+            await self.watcher.powered_on(entry)
+        entry.power_ons = sight.power_ons
+        if powered and before is not True:
+            await self.happened(entry, CardEvent.POWERED_ON)
+        elif not powered and before is not False:
+            await self._found_off(entry, first_sight=before is None)
+
+    async def _found_off(self, entry: Entry, *, first_sight: bool) -> None:
+        ours = entry.life.state in (CardState.RESET, CardState.BOOTING)
+        if first_sight and ours and self.watcher is not None and self.watcher.in_work(entry):
+            # An earlier master died between off and on.
+            self._cycle(entry, netboot=entry.life.state is CardState.RESET)
+        else:
+            await self.happened(entry, CardEvent.POWERED_OFF, "its power is off")
 
     # Time.
 
@@ -221,12 +264,12 @@ class Engine:
             self.post(self._check_deadlines)
 
     async def _check_deadlines(self) -> None:
-        now = self.clock()
+        now = self._monotonic()
         for entry in self.roster:
             limit = self.settings.deadlines.of(entry.life.state)
-            if limit is not None and now - entry.life.since >= limit and not entry.cycling:
-                await self.happened(entry, CardEvent.DEADLINE)
+            if limit is not None and now - entry.moved >= limit and not entry.cycling:
+                await self.happened(entry, CardEvent.DEADLINE, (entry.refusal or {}).get("what", ""))
 
     def still_moving(self, entry: Entry) -> None:
         """The card's current state shows progress: its deadline runs anew."""
-        entry.life = replace(entry.life, since=self.clock())
+        entry.moved = self._monotonic()

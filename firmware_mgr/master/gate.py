@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from firmware_mgr.master.admission import Door, Entry, Shown, decide_entry, refusal, shown_as
 from firmware_mgr.master.documents import Admission
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Refusals that are kept to be shown.
 KEPT_REFUSALS = 100
+#: Characters of each text in it: some of them come from whoever was refused.
+MAX_REFUSAL = 500
 
 
 class Gate:
@@ -36,11 +39,13 @@ class Gate:
         try:
             slot = SlotId.parse(str(document.get("slot")))
             request = x509.load_pem_x509_csr(str(document.get("csr")).encode())
-        except (UsageError, ValueError) as e:
+            fingerprint = key_fingerprint(request.public_key())
+        except (UsageError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
             raise PeerError("enrolment request is unusable", where=where, found=str(e)) from e
         entry = self.at_address(slot, address, where)
-        shown = await self.let_in(entry, key_fingerprint(request.public_key()))
-        return self._authority.sign_card_certificate(str(document["csr"]), slot), slot, shown
+        # Signed first: a request that is not by its own key, or of a wrong kind, must not pin anything.
+        certificate = self._authority.sign_card_certificate(str(document["csr"]), slot)
+        return certificate, slot, await self.let_in(entry, fingerprint)
 
     def at_address(self, slot: SlotId, address: str, where: str) -> SlotEntry:
         """The entry of the slot whose address a card has. Raises PeerError when it speaks for another."""
@@ -74,27 +79,35 @@ class Gate:
         if decision is Entry.PIN:
             admission = Admission.PINNED if record.admission is Admission.OPEN else record.admission
             now = self._engine.clock()
-            await self._engine.roster.write(entry, now, key_fingerprint=fingerprint, admission=admission)
+            await self._engine.roster.write(
+                entry, now, key_fingerprint=fingerprint, admission=admission, renewable=False
+            )
         return shown_as(door, fingerprint)
 
-    async def approve(self, slot: SlotId) -> SlotEntry:
-        """Let in the key that was refused last. Raises UsageError when none was."""
+    async def approve(self, slot: SlotId, key: str | None = None) -> SlotEntry:
+        """Let in the key that was refused last; it must begin with `key` if given. Raises UsageError."""
         entry = self._engine.roster.get(slot)
         fingerprint = (entry.refusal or {}).get("fingerprint")
         if fingerprint is None:
             raise UsageError("no card waits for approval here", where=f"slot {slot}")
+        if key is not None and not fingerprint.startswith(key):
+            raise UsageError(
+                "another key waits here", where=f"slot {slot}", expected=key, found=fingerprint[:16]
+            )
         await self._engine.roster.write(entry, self._engine.clock(), key_fingerprint=fingerprint)
         entry.refusal = None
+        self._engine.drop_link(entry)
         return entry
 
     def note(self, error: PeerError) -> None:
         """Keep a refusal to be shown."""
         log.warning("refused: %s", error)
-        self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], error.document()]
+        document = {name: text[:MAX_REFUSAL] for name, text in error.document().items()}
+        self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], document]
 
     def refused_link(self, address: str, error: PeerError) -> None:
         """A connection that did not get as far as a hello."""
         self.note(error)
         entry = self._engine.roster.by_address(address)
-        if entry is not None:
+        if entry is not None and "fingerprint" not in (entry.refusal or {}):
             entry.refusal = error.document()

@@ -20,6 +20,7 @@ class SlotSight:
     board: str
     present: bool
     powered: bool
+    power_ons: int = 0  # counts power-ons; a change means that the card started anew
 
 
 class Hands(Protocol):

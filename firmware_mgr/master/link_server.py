@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +29,9 @@ SILENCE_SECONDS = 25.0
 HANDSHAKE_SECONDS = 30.0
 #: A card that connects and says nothing is dropped after this.
 HELLO_SECONDS = 30.0
+#: A card has one link, and for a moment the one before it.
+MAX_LINKS_PER_ADDRESS = 4
+ACCEPT_PAUSE_SECONDS = 0.5
 
 
 @dataclass(eq=False)
@@ -80,6 +84,7 @@ class LinkServer:
         self._host = host
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open: Counter[str] = Counter()
         self._accepting: asyncio.Task[None] | None = None
         self._listening: socket.socket | None = None
 
@@ -105,8 +110,27 @@ class LinkServer:
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, address = await loop.sock_accept(listening)
-            self._spawn(self._serve(connection, str(address[0])))
+            try:
+                connection, address = await loop.sock_accept(listening)
+            except OSError as e:
+                # No file descriptor left, or the peer gone already: neither may end the service.
+                log.warning("cannot accept a link: %s", e)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            host = str(address[0])
+            if self._open[host] >= MAX_LINKS_PER_ADDRESS:
+                connection.close()
+                continue
+            self._spawn(self._counted(connection, host))
+
+    async def _counted(self, connection: socket.socket, host: str) -> None:
+        self._open[host] += 1
+        try:
+            await self._serve(connection, host)
+        finally:
+            self._open[host] -= 1
+            if not self._open[host]:
+                del self._open[host]
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

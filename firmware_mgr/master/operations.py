@@ -44,7 +44,10 @@ class CardWork:
     key: str = ""  # "new", "kept" or "renewed", once the card has shown it
 
     def entered(self, state: CardState, reason: str, now: float) -> CardWork:
-        return replace(self, state=state, reason=reason, history=(*self.history, (state.value, now)))
+        history = self.history
+        if not history or history[-1][0] != state.value:
+            history = (*history, (state.value, now))
+        return replace(self, state=state, reason=reason, history=history)
 
     def document(self) -> dict[str, Any]:
         return {
@@ -86,6 +89,8 @@ class Operation:
     cards: Mapping[SlotId, CardWork]
     finished_at: float | None = None
     ready_for_use: bool = False
+    renew_keys: bool = False
+    erase: bool = False
     masters: int = 1  # how many times a master has taken it up
     events: tuple[str, ...] = field(default=())
 
@@ -107,6 +112,8 @@ class Operation:
             request={
                 "finished_at": self.finished_at,
                 "ready_for_use": self.ready_for_use,
+                "renew_keys": self.renew_keys,
+                "erase": self.erase,
                 "masters": self.masters,
                 "events": list(self.events),
             },
@@ -123,6 +130,8 @@ class Operation:
                 created_at=record.created_at,
                 finished_at=None if finished is None else float(finished),
                 ready_for_use=bool(record.request["ready_for_use"]),
+                renew_keys=bool(record.request.get("renew_keys")),
+                erase=bool(record.request.get("erase")),
                 masters=int(record.request["masters"]),
                 events=tuple(str(line) for line in record.request["events"]),
                 cards={

@@ -50,7 +50,10 @@ class Entry:
     progress: tuple[str, int, int, int] = ("", 0, 0, 0)
     processes: list[dict[str, Any]] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)
-    powered: bool = False
+    powered: bool | None = None  # None: not seen yet
+    power_ons: int | None = None
+    moved: float = 0.0  # on the monotonic clock: when the state was entered, or progress seen
+    ended_boot: str = ""  # the boot that our last power cycle ended
     cycling: bool = False
     refusal: dict[str, str] | None = None
 
@@ -111,10 +114,14 @@ class Roster:
         entry.record = record
 
     async def seen(self, sight: SlotSight, now: float) -> Entry:
-        """The entry of a slot that the slot register names; made when it is new."""
+        """The entry of a slot that the slot register names; made when it is new.
+
+        Raises UsageError for a slot that has no address on the network.
+        """
         entry = self._entries.get(sight.slot)
         board = self._boards.get(sight.board)
         if entry is None:
+            self._settings.card_address(sight.slot)
             entry = Entry(CardRecord(sight.slot, now), CardLife(CardState.ABSENT, now))
             self._entries[sight.slot] = entry
         known = entry.record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.trust import Authority
+from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import NetbootEvent, TransferEnded, TransferStarted
@@ -50,11 +51,12 @@ class Master:
         boards: dict[str, BoardFacts],
         settings: Settings,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.burn_log = burn_log
         self.roster = Roster(catalogue, blobs, boards, settings)
-        self.engine = Engine(self.roster, settings, hands, clock)
+        self.engine = Engine(self.roster, settings, hands, clock, monotonic)
         self.gate = Gate(self.engine, authority)
         self.desk = BurnAllDesk(self.engine, catalogue)
         self.engine.watcher = self.desk
@@ -66,6 +68,7 @@ class Master:
         await self.roster.load(self.engine.clock())
         await self.desk.load()
         await self.engine.start()
+        await self.engine.call(self.desk.take_up)
 
     async def stop(self) -> None:
         await self.engine.stop()
@@ -106,22 +109,22 @@ class Master:
             entry.traffic = entry.traffic.plus(netboot=event.bytes_sent)
         if entry.life.state is CardState.NETBOOTING:
             self.engine.still_moving(entry)
-        elif entry.life.state in _COMING_UP:
+        elif entry.life.state in _COMING_UP and entry.link is None:
             await self.engine.happened(entry, CardEvent.NETBOOT_SEEN, f"asks for {event.name}")
 
     # What users ask for; each runs in turn with everything else.
 
-    async def burn_all(self, slots: list[SlotId] | None, renew_keys: bool) -> Operation:
+    async def burn_all(self, slots: list[SlotId] | None, renew_keys: bool, erase: bool = False) -> Operation:
         """Provision these cards, or all that are present. Raises UsageError; nothing is touched then."""
-        operation: Operation = await self.engine.call(lambda: self.desk.begin(slots, renew_keys))
+        operation: Operation = await self.engine.call(lambda: self.desk.begin(slots, renew_keys, erase))
         return operation
 
     async def cancel(self, identifier: str) -> Operation:
         operation: Operation = await self.engine.call(lambda: self.desk.cancel(identifier))
         return operation
 
-    async def approve(self, slot: SlotId) -> Entry:
-        entry: Entry = await self.engine.call(lambda: self.gate.approve(slot))
+    async def approve(self, slot: SlotId, key: str | None = None) -> Entry:
+        entry: Entry = await self.engine.call(lambda: self.gate.approve(slot, key))
         return entry
 
     async def want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
@@ -131,7 +134,11 @@ class Master:
 
     async def _want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
         entry = self.roster.get(slot)
-        wanted = wanted_set(self.engine, entry)
+        busy = self.desk.of_slot(slot)
+        if busy is not None:
+            hint = f"wait for its end, or: fwmgr operations {busy.id} --cancel"
+            raise UsageError("card is in an operation", where=f"slot {slot}", found=busy.id, hint=hint)
+        wanted = entry.record.wanted or wanted_set(self.engine, entry)
         if image is not None:
             wanted = replace(
                 wanted, boot_image=plan.pick_image(entry.record.board or "", image, self.roster.images).ref
@@ -141,9 +148,22 @@ class Master:
             wanted = replace(wanted, packages=refs)
         # Asking for an image again is asking for another trial of it.
         rejected = tuple(digest for digest in entry.record.rejected if digest != wanted.boot_image.digest)
-        await self.roster.write(entry, self.engine.clock(), wanted=wanted, rejected=rejected)
+        await self.roster.write(
+            entry, self.engine.clock(), wanted=wanted, wanted_by_user=True, rejected=rejected
+        )
+        self._look_again([entry])
         return entry
+
+    def _look_again(self, entries: Iterable[Entry]) -> None:
+        """Cards that talk to us and were found to have nothing to run, or were given up, are judged anew."""
+        for entry in entries:
+            if entry.life.state in (CardState.HELD, CardState.FAILED):
+                self.engine.drop_link(entry)
 
     async def load_software(self) -> None:
         """Read images and packages anew: something was added."""
-        await self.engine.call(self.roster.load_software)
+        await self.engine.call(self._load_software)
+
+    async def _load_software(self) -> None:
+        await self.roster.load_software()
+        self._look_again(self.roster)

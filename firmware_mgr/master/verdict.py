@@ -17,6 +17,7 @@ class Ruling(Enum):
     RUN = "run"
     BURN = "burn"
     HOLD = "hold"
+    KEEP = "keep running"  # what runs was validated; another set waits for the next boot
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,9 @@ def judge(
     rejected: frozenset[Digest],
 ) -> Verdict:
     """`last_good` is the set this card was last in service with; `rejected` are images that failed here."""
+    running = _running(hello)
+    if running is not None and (wanted is None or running.digest != wanted.digest):
+        return Verdict(Ruling.KEEP, "another set is wanted: it is taken at the next boot", running)
     if wanted is None:
         return Verdict(Ruling.HOLD, "no software set for this slot; add an image and packages, then burn-all")
     if wanted.boot_image.board != hello.board:
@@ -45,6 +49,18 @@ def judge(
     if failed_now is not None or wanted.boot_image.digest in rejected:
         return _fall_back(hello, wanted, last_good, failed_now)
     return _compare(hello, wanted, "")
+
+
+def judge_fresh(hello: Hello, wanted: SoftwareSet) -> Verdict:
+    """The verdict while a burn-all provisions: what failed is tried again, what runs does not count."""
+    if wanted.boot_image.board != hello.board:
+        reason = f"the slot's set is for board {wanted.boot_image.board}, the card is a {hello.board}"
+        return Verdict(Ruling.HOLD, reason)
+    return _compare(hello, wanted, "")
+
+
+def _running(hello: Hello) -> SoftwareSet | None:
+    return next((known for known in hello.sets if known.digest == hello.running_set), None)
 
 
 def _fall_back(

@@ -50,10 +50,15 @@ class Master:
         yield data
 
     def order(
-        self, version: str = "1", seed: int = 1, package: bytes | None = None, name: str = "sample"
+        self,
+        version: str = "1",
+        seed: int = 1,
+        package: bytes | None = None,
+        raw: bytes | None = None,
+        name: str = "sample",
     ) -> m.Burn:
         """A set of one boot image and one package, both added to the blobs."""
-        raw = image(seed)[: 2 * MIB + 1000]
+        raw = image(seed)[: 2 * MIB + 1000] if raw is None else raw
         layout = BootImageLayout.of(raw)
         self.add(raw)
         content = sample() if package is None else package

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -11,15 +12,16 @@ from firmware_mgr.card.burn import commit_boot, restore_tries_of_running
 from firmware_mgr.flash.control import decide_boot, read_control, write_control
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
+from firmware_mgr.flash.gpt import Partition, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.link import messages as m
 from firmware_mgr.master.verdict import Ruling, judge, lacking
 from firmware_mgr.model.errors import DeviceError, PeerError
-from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.model.ids import CpuArch, Digest, SlotId
 from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.packaging.build import build_package
-from tests.card.burning import FROM_A, FROM_B, MIB, NETBOOTED, Master, burner, flash, looked, opened
-from tests.package.samples import HEAD, KEY, OTHER_KEY, SOURCES, sample
+from tests.card.burning import FROM_A, FROM_B, MIB, NETBOOTED, Master, burner, flash, image, looked, opened
+from tests.package.samples import HEAD, KEY, KEYRING, OTHER_KEY, SOURCES, sample
 
 
 def hello(device: MemoryDevice, words: object = FROM_A) -> m.Hello:
@@ -36,7 +38,7 @@ def hello(device: MemoryDevice, words: object = FROM_A) -> m.Hello:
         found.report,
         found.believes(areas),
         tuple(found.records.kept_sets.values()),
-        False,
+        None,
         1.0,
         "boot",
     )
@@ -59,7 +61,7 @@ def boots(device: MemoryDevice, order: m.Burn) -> Target:
 def burned(order: m.Burn, master: Master) -> MemoryDevice:
     device = flash()
     burner(device, master).burn(order)
-    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    commit_boot(opened(device, FROM_A), order.wanted.digest, KEYRING, CpuArch.AARCH64)
     return device
 
 
@@ -79,7 +81,7 @@ def test_a_new_boot_image_is_on_trial_until_the_card_is_validated() -> None:
     burner(device, master).burn(order)
     record = read_control(opened(device).window("control")).effective
     assert (record.boot, record.trial, record.left_a) == (Target.NETBOOT, Target.A, 2)
-    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    commit_boot(opened(device, FROM_A), order.wanted.digest, KEYRING, CpuArch.AARCH64)
     record = read_control(opened(device).window("control")).effective
     assert (record.boot, record.trial) == (Target.A, None)
 
@@ -153,10 +155,58 @@ def test_a_committed_image_that_comes_up_gets_its_starts_back_and_a_trial_does_n
     write_control(window, replace(read_control(window).effective, left_a=1))
     restore_tries_of_running(opened(device, FROM_A))
     assert read_control(window).effective.left_a == 1
-    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    commit_boot(opened(device, FROM_A), order.wanted.digest, KEYRING, CpuArch.AARCH64)
     write_control(window, replace(read_control(window).effective, left_a=0))
     restore_tries_of_running(opened(device, FROM_A))
     assert read_control(window).effective.left_a == 3
+
+
+def test_a_netbooted_burn_of_a_new_image_leaves_the_good_committed_one_alone() -> None:
+    master = Master()
+    device = burned(master.order(), master)
+    new = image(1)[: 2 * MIB + 1000]
+    stored = burner(device, master).burn(master.order("2", raw=new[:MIB] + image(9)[MIB : len(new)]))
+    assert stored.boot_partition is Letter.B
+    assert looked(device).report.boot_a.state is m.AreaState.GOOD
+    assert read_control(opened(device).window("control")).effective.boot is Target.A
+
+
+def foreign() -> MemoryDevice:
+    device = flash()
+    write_table(device, (Partition("rootfs", MIB, 4 * MIB, UUID(int=1)),))
+    return device
+
+
+def test_flash_of_another_system_is_reported_and_left_alone() -> None:
+    device, master = foreign(), Master()
+    before = device.contents()
+    assert looked(device).report.table is m.AreaState.BAD
+    with pytest.raises(DeviceError, match="another system") as caught:
+        burner(device, master).burn(master.order())
+    assert "--erase" in caught.value.hint and device.contents() == before
+
+
+def test_flash_of_another_system_is_laid_out_anew_when_the_user_says_so() -> None:
+    device, master = foreign(), Master()
+    order = replace(master.order(), erase=True)
+    burner(device, master).burn(order)
+    assert lacking(hello(device), order.wanted) == ""
+
+
+def test_what_no_set_needs_leaves_the_store_when_the_next_set_is_validated() -> None:
+    master = Master()
+    device = burned(master.order(), master)
+    old = opened(device).store
+    assert old is not None
+    only_old = next(s.data for s in SOURCES if s.path.endswith("libx.so.1.0"))
+    sources = [s if s.data != only_old else replace(s, data=b"another " * 64) for s in SOURCES]
+    order = master.order(package=build_package(HEAD, sources, [KEY]))
+    burner(device, master, FROM_A).burn(order)
+    assert Digest.of(only_old) in opened(device).store.blobs()  # type: ignore[union-attr]
+    commit_boot(opened(device, FROM_A), order.wanted.digest, KEYRING, CpuArch.AARCH64)
+    after = opened(device).store
+    assert after is not None and Digest.of(only_old) not in after.blobs()
+    assert lacking(hello(device), order.wanted) == ""
 
 
 def test_both_control_copies_bad_are_written_anew() -> None:
@@ -167,7 +217,7 @@ def test_both_control_copies_bad_are_written_anew() -> None:
     for offset in (0, 512 * 1024):
         window.write(offset, b"\xff" * 512)
     window.sync()
-    commit_boot(opened(device, FROM_A), order.wanted.digest)
+    commit_boot(opened(device, FROM_A), order.wanted.digest, KEYRING, CpuArch.AARCH64)
     state = read_control(opened(device).window("control"))
     assert all(copy.record is not None for copy in state.copies)
     assert state.effective.boot is Target.A

@@ -35,7 +35,7 @@ HELLO = m.Hello(
     FLASH,
     SET,
     (SET,),
-    False,
+    None,
     4.5,
     "b1",
 )

@@ -51,15 +51,19 @@ class TwinHands:
     def __init__(self, slots: int) -> None:
         self.powered = dict.fromkeys(range(1, slots + 1), False)
         self.cycles: list[tuple[int, bool]] = []
+        self.power_ons: dict[int, int] = dict.fromkeys(range(1, slots + 1), 0)
 
     async def slots(self) -> list[SlotSight]:
         return [
-            SlotSight(SlotId(n), MacAddress(f"52:54:00:f7:01:{n:02x}"), "qemu-aarch64", True, on)
+            SlotSight(
+                SlotId(n), MacAddress(f"52:54:00:f7:01:{n:02x}"), "qemu-aarch64", True, on, self.power_ons[n]
+            )
             for n, on in self.powered.items()
         ]
 
     async def cycle(self, slot: SlotId, *, netboot: bool) -> None:
         self.powered[slot.number] = True
+        self.power_ons[slot.number] += 1
         self.cycles.append((slot.number, netboot))
 
 
@@ -74,7 +78,8 @@ class TwinCard:
         self.source = m.BootSource.NETBOOT
         self.sets: tuple[SoftwareSet, ...] = ()
         self.flash = pristine()
-        self.running = False
+        self.running: SoftwareSet | None = None
+        self.boots = 0
         self.link: Link | None = None
 
     async def hello(self) -> list[m.FromMaster]:
@@ -82,9 +87,11 @@ class TwinCard:
         self.link = Link(
             self.address, self.slot, self.fingerprint, Session(f"slot {self.slot}"), _stream=NO_STREAM
         )
+        ons = self.rack.hands.power_ons[self.slot.number]
         message = m.Hello(
             1, "0", self.slot, "qemu-aarch64", "aarch64", self.source, "1", self.flash,
-            self.sets[0] if self.sets else None, self.sets, self.running, 5.0, "boot",
+            self.sets[0] if self.sets else None, self.sets,
+            None if self.running is None else self.running.digest, 5.0, f"boot {ons}",
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)
@@ -114,7 +121,7 @@ class TwinCard:
         return await self.report(m.Stored(software.digest, 10, 20, letter, reboot, 1.0, self.flash))
 
     async def run(self, software: SoftwareSet = SET) -> list[m.FromMaster]:
-        self.running = True
+        self.running = software
         process = m.ProcessReport("web", 7, "ready")
         return await self.report(m.Running(software.digest, (process,), self.flash.control))
 
@@ -151,6 +158,7 @@ class Rack:
             boards={BOARD.name: BOARD},
             settings=self.settings,
             clock=self.clock,
+            monotonic=self.clock,
         )
 
     async def __aenter__(self) -> Rack:

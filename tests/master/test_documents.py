@@ -105,6 +105,7 @@ def test_documents_of_schema_1_stay_readable_in_this_form() -> None:
         '"mac": "52:54:00:12:34:56", "board": "qemu-aarch64", "cpu": "aarch64", "card_class": "edge", '
         '"admission": "pinned", '
         f'"key_fingerprint": "{"c" * 64}", "wanted": {json.dumps(SOFTWARE.document())}, '
+        '"wanted_by_user": false, '
         f'"actual": {{"boot_a": "1.0"}}, "last_validated": "{SOFTWARE.digest}", "last_good": null, '
         '"rejected": [], "tries": 0, "renewable": false, "state": "in service", '
         '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}}'
