@@ -49,6 +49,11 @@ class Provisioned:
         return self.site.package.stat().st_size
 
     @property
+    def boot_written(self) -> int:
+        """Bytes that a pristine card writes for its boot image: pieces of zeros are there already."""
+        return max(int(card["boot_written"]) for card in self.operation["cards"].values())
+
+    @property
     def package_written(self) -> int:
         """Bytes that a pristine card writes for its packages."""
         return max(int(card["package_written"]) for card in self.operation["cards"].values())

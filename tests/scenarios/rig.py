@@ -29,7 +29,7 @@ from tests.scenarios.waiting import wait_until
 MASTER_UP = 40.0
 #: From power-on to service on a busy host: some ten times of what it takes on an idle one.
 IN_SERVICE = 180.0
-BURN_ALL = 420.0
+BURN_ALL = 240.0
 PAGE_PORT = 8080
 
 
@@ -103,6 +103,11 @@ class Rig:
     def all_off(self) -> None:
         for slot in self.slots:
             self.power(slot, PowerAction.OFF)
+
+    def power_ons(self, slot: SlotId) -> int:
+        """How often the slot was switched on since the chassis came up: the number of its newest capture."""
+        registers = asyncio.run(self._hands.slots())
+        return next(register.power_on_count for register in registers if register.slot == slot)
 
     def console(self, slot: SlotId, lines: int = 400) -> list[ConsoleLine]:
         return asyncio.run(self._hands.console_tail(slot, lines))

@@ -1,0 +1,151 @@
+"""burn-all with the master killed, or a card's power cut, at seeded moments.
+
+Knows when to strike and what must hold afterwards: all in service, and what was stored was not written again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from firmware_mgr.flash.boot_partition import PIECE_SIZE
+from firmware_mgr.link.messages import BULK_PORT
+from firmware_mgr.model.ids import SlotId
+from firmware_mgr.rack.hands import PowerAction
+from tests.scenarios.capture import bytes_by_service, of_card, read_packets
+from tests.scenarios.provisioned import Provisioned
+from tests.scenarios.rig import Rig
+from tests.scenarios.waiting import wait_moment
+
+#: TLS, HTTP and package heads on top of what is stored: a share of it.
+WRAPPING = 1.02
+
+
+class Victim(Enum):
+    MASTER = "master"
+    CARD = "card"
+
+
+#: What one interruption may cost a card in bytes: the heads of its packages again; where its own power fails,
+#: also a run of eight pieces, fetched and not written yet, and what its store had not made durable (4 MiB).
+LOST_BYTES = {Victim.MASTER: 1 << 20, Victim.CARD: (1 << 20) + 8 * PIECE_SIZE + (4 << 20)}
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One interruption: when, after the beginning of the burn-all, and what the cards were doing.
+
+    `written` is what each card that was burning had told of bytes written to flash.
+    """
+
+    seconds: float
+    victim: str
+    states: tuple[str, ...]
+    written: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{self.victim} at {self.seconds:.1f} s ({', '.join(self.states)})"
+
+
+@dataclass(slots=True)
+class BurnAll:
+    """One interrupted burn-all, over: its strikes and what each card fetched and stored."""
+
+    operation: dict[str, Any]
+    strikes: list[Strike]
+    fetched: dict[SlotId, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        cards = "; ".join(
+            f"slot {slot}: fetched {fetched}, stored {work['boot_written']} + {work['package_written']}"
+            for slot, fetched in self.fetched.items()
+            if (work := self.operation["cards"][str(slot)])
+        )
+        return f"{', '.join(map(str, self.strikes))}. {cards}. Masters: {self.operation['masters']}"
+
+
+def interrupted_burn_alls(
+    provisioned: Provisioned,
+    victim: Victim,
+    rng: random.Random,
+    *,
+    strikes: int,
+    each: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[BurnAll]:
+    """As many burn-alls of pristine cards as it takes for that many strikes, `each` in one at most."""
+    done: list[BurnAll] = []
+    left = strikes
+    while left > 0:
+        burn_all = _burn_all(provisioned, victim, rng, min(each, left))
+        left -= len(burn_all.strikes)
+        _check(burn_all, victim, provisioned)
+        tell(str(burn_all))
+        done.append(burn_all)
+    return done
+
+
+def _burn_all(provisioned: Provisioned, victim: Victim, rng: random.Random, count: int) -> BurnAll:
+    rig = provisioned.rig
+    rig.stop_master()
+    rig.all_off()
+    provisioned.fresh.put_back(rig)
+    first = {slot: rig.power_ons(slot) + 1 for slot in rig.slots}
+    rig.start_master()
+    identifier = rig.burn_all()
+    begun = time.monotonic()
+    strikes: list[Strike] = []
+    # Each strike costs some time, so later ones of a burn-all still fall into it.
+    for moment in sorted(rng.uniform(0, provisioned.seconds) for _ in range(count)):
+        if not wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
+            break
+        cards = rig.operation(identifier)["cards"]
+        states = tuple(card["state"] for card in cards.values())
+        written = {
+            slot: card["progress"]["written"] for slot, card in cards.items() if card["state"] == "burning"
+        }
+        struck = _strike(rig, victim, rng)
+        strikes.append(Strike(moment, struck, states, written))
+    operation = rig.wait_burned(identifier)
+    result = BurnAll(operation, strikes)
+    for slot in rig.slots:
+        rig.wait_in_service(slot)
+        packets = (
+            packet
+            for number in range(first[slot], rig.power_ons(slot) + 1)
+            for packet in of_card(read_packets(rig.paths(slot).capture(number)), slot)
+        )
+        result.fetched[slot] = bytes_by_service(packets, slot).get(f"tcp {BULK_PORT}", 0)
+    return result
+
+
+def _strike(rig: Rig, victim: Victim, rng: random.Random) -> str:
+    if victim is Victim.MASTER:
+        rig.kill_master()
+        rig.start_master()
+        return "master"
+    slot = rng.choice(rig.slots)
+    rig.power(slot, PowerAction.CYCLE)
+    return f"slot {slot}"
+
+
+def _check(burn_all: BurnAll, victim: Victim, provisioned: Provisioned) -> None:
+    strikes, lost = burn_all.strikes, LOST_BYTES[victim]
+    killed = len(strikes) if victim is Victim.MASTER else 0
+    assert burn_all.operation["masters"] == 1 + killed
+    travels = (provisioned.image_length + provisioned.package_length) * WRAPPING
+    whole = provisioned.boot_written + provisioned.package_written
+    for slot, fetched in burn_all.fetched.items():
+        work = burn_all.operation["cards"][str(slot)]
+        stored = work["boot_written"] + work["package_written"]
+        struck = [strike for strike in strikes if strike.victim in ("master", f"slot {slot}")]
+        # What is stored is not fetched again; this bounds what was written also by burns that told no end.
+        assert fetched <= travels + len(struck) * lost, burn_all
+        assert stored <= whole, burn_all
+        if victim is Victim.CARD:
+            before = max((strike.written.get(str(slot), 0) for strike in struck), default=0)
+            assert stored <= whole - before + lost, burn_all

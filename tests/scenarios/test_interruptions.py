@@ -1,0 +1,22 @@
+"""Issue 2, done when 3: burn-all with kills and power cuts. `tools/campaign kills cuts` does ten of each."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.scenarios.interruptions import Victim, interrupted_burn_alls
+from tests.scenarios.provisioned import Provisioned
+from tests.scenarios.rig import Rig
+
+pytestmark = pytest.mark.qemu
+
+
+@pytest.mark.parametrize("victim", Victim)
+def test_interrupted_burn_all_is_resumed_and_nothing_stored_is_written_again(
+    provisioned: Provisioned, fresh: Rig, rng: random.Random, victim: Victim
+) -> None:
+    burn_alls = interrupted_burn_alls(provisioned, victim, rng, strikes=4, each=4, tell=print)
+    assert sum(len(burn_all.strikes) for burn_all in burn_alls) == 4
+    assert all("This card is in service" in fresh.page(slot) for slot in fresh.slots)
