@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from flash.cuts import every_cut
 
 from firmware_mgr.flash.boot_partition import (
     PIECE_SIZE,
@@ -17,6 +16,7 @@ from firmware_mgr.flash.device import MemoryDevice, Window
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
+from tests.flash.cuts import every_cut
 
 MIB = 1 << 20
 IMAGE = random.Random(5).randbytes(2 * PIECE_SIZE + 12345)

@@ -8,7 +8,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from flash.cuts import copied_from, every_cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +32,7 @@ from firmware_mgr.flash.device import MemoryDevice
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import DeviceError, UsageError
+from tests.flash.cuts import copied_from, every_cut
 
 GOLDEN = Path(__file__).parent / "golden"
 MIB = 1 << 20

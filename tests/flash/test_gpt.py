@@ -6,7 +6,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from flash.cuts import copied_from, every_cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import MIB, FlashLayout, Partition, plan, read_table, repair_table, write_table
 from firmware_mgr.flash.gpt_layout import HEADER_SIZE, Header
 from firmware_mgr.model.errors import DeviceError, UsageError
+from tests.flash.cuts import copied_from, every_cut
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = 12 * MIB

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from flash.cuts import copied_from, every_cut
 
 from firmware_mgr.flash import store_roots
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
@@ -17,6 +16,7 @@ from firmware_mgr.flash.store import Store
 from firmware_mgr.flash.store_geometry import RING_SIZE, UNIT, Geometry
 from firmware_mgr.flash.store_layout import SLOT_SIZE, SLOTS
 from firmware_mgr.model.ids import Digest
+from tests.flash.cuts import copied_from, every_cut
 
 SIZE = 2 << 20
 ID, OTHER_ID = bytes(range(16)), bytes(16)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from lab.twins import TwinMachines
 
 from firmware_mgr.lab.daemon import POWER_STEPS, VirtualChassis
 from firmware_mgr.lab.plan import ChassisPlan
@@ -16,6 +15,7 @@ from firmware_mgr.lab.record import ChassisRecord, NetworkRecord
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction, PowerState
+from tests.lab.twins import TwinMachines
 
 ONE, TWO = SlotId(1), SlotId(2)
 

@@ -18,7 +18,9 @@ def cards(*states: CardState) -> dict[SlotId, CardState]:
     return {SlotId(n): state for n, state in enumerate(states, 1)}
 
 
-@pytest.mark.parametrize("other", [s for s in CardState if s not in (S.STORED, S.READY, S.FAILED)])
+@pytest.mark.parametrize(
+    "other", [s for s in CardState if s not in (S.STORED, S.READY, S.FAILED, S.HELD, S.ABSENT)]
+)
 def test_nothing_is_reset_while_one_card_has_not_stored(other: CardState) -> None:
     assert advance(O.PROVISIONING, cards(S.STORED, other)) is None
     assert not ready_for_use(cards(S.STORED, other))
