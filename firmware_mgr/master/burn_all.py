@@ -27,8 +27,8 @@ class Advance:
 #: Behind the barrier already: a card in one of these has stored, whatever it is doing now.
 STORED = frozenset({CardState.STORED, CardState.READY})
 #: These are not waited for: given up, with nothing they may run, or without power.
-_OUT = frozenset({CardState.FAILED, CardState.HELD, CardState.ABSENT})
-_OVER = _OUT | {CardState.IN_SERVICE}
+OUT = frozenset({CardState.FAILED, CardState.HELD, CardState.ABSENT})
+_OVER = OUT | {CardState.IN_SERVICE}
 
 
 def advance(state: OperationState, cards: Mapping[SlotId, CardState]) -> Advance | None:
@@ -37,7 +37,7 @@ def advance(state: OperationState, cards: Mapping[SlotId, CardState]) -> Advance
 
 
 def _provisioning(cards: Mapping[SlotId, CardState]) -> Advance | None:
-    alive = [slot for slot, state in cards.items() if state not in _OUT]
+    alive = [slot for slot, state in cards.items() if state not in OUT]
     if not alive:
         return Advance(OperationState.FAILED)
     if any(cards[slot] not in STORED for slot in alive):
@@ -57,7 +57,7 @@ def _warm_booting(cards: Mapping[SlotId, CardState]) -> Advance | None:
         return Advance(OperationState.WARM_BOOTING, CardEvent.SYSTEM_RESET, behind)
     if any(state not in _OVER for state in cards.values()):
         return None
-    failed = any(state in _OUT for state in cards.values())
+    failed = any(state in OUT for state in cards.values())
     return Advance(OperationState.FAILED if failed else OperationState.DONE)
 
 

@@ -47,7 +47,7 @@ def judge(
         return Verdict(Ruling.HOLD, reason)
     failed_now = _failed_trial(hello, wanted)
     if failed_now is not None or wanted.boot_image.digest in rejected:
-        return _fall_back(hello, wanted, last_good, failed_now)
+        return _fall_back(hello, wanted, last_good, failed_now, rejected)
     return _compare(hello, wanted, "")
 
 
@@ -64,10 +64,18 @@ def _running(hello: Hello) -> SoftwareSet | None:
 
 
 def _fall_back(
-    hello: Hello, wanted: SoftwareSet, last_good: SoftwareSet | None, failed_now: Digest | None
+    hello: Hello,
+    wanted: SoftwareSet,
+    last_good: SoftwareSet | None,
+    failed_now: Digest | None,
+    rejected: frozenset[Digest],
 ) -> Verdict:
     reason = f"boot image {wanted.boot_image.version} failed its trial"
     if last_good is None or last_good.boot_image.digest == wanted.boot_image.digest:
+        if failed_now is not None and failed_now not in rejected:
+            # There is nothing else to run, and a power cut looks like a failed trial: once more.
+            verdict = _compare(hello, wanted, f"{reason}; there is no earlier set: once more; ")
+            return Verdict(verdict.ruling, verdict.reason, verdict.target, failed_now)
         return Verdict(Ruling.HOLD, f"{reason}, and there is no earlier set to run", rejects=failed_now)
     verdict = _compare(hello, last_good, f"{reason}; ")
     return Verdict(verdict.ruling, verdict.reason, verdict.target, failed_now)

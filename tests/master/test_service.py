@@ -448,3 +448,21 @@ async def test_repeated_reports_do_not_grow_the_record(tmp_path: Path) -> None:
         assert len(await rack.master.burn_log.entries()) == 1
         (operation,) = rack.master.desk.operations.values()
         assert len(operation.cards[SlotId(1)].history) < 6
+
+
+async def test_a_first_image_whose_trial_failed_is_tried_once_more_and_then_held(tmp_path: Path) -> None:
+    """A power cut in the trial looks like a failed one, and a pristine card has nothing else to run."""
+    async with Rack(tmp_path, slots=1) as rack:
+        card = TwinCard(rack, 1)
+        operation = await rack.master.burn_all(None, False)
+        await card.hello()
+        await card.burn()
+        await rack.settle()
+        card.flash = burned(SET, "a", trial="a", tries_a=0)
+        assert kinds(await card.hello()) == ["welcome", "burn"]
+        await card.burn()
+        await rack.settle()
+        card.flash = burned(SET, "a", trial="a", tries_a=0)
+        assert kinds(await card.hello()) == ["welcome", "hold"]
+        await rack.settle()
+        assert rack.master.desk.operations[operation.id].state is OperationState.FAILED
