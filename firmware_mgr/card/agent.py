@@ -327,7 +327,7 @@ class Agent:
                 await self._inspect()
         except FwmgrError as e:
             log.error("burn failed: %s", e)
-            self._post(cm.JobFailed(cm.Order.BURN, e.document()))
+            self._post(cm.JobFailed(cm.Order.BURN, e.document(), *burner.written))
             return
         finally:
             blobs.close()

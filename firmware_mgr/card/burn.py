@@ -106,6 +106,11 @@ class Burner:
     _boot_written: int = field(default=0, init=False)
     _package_written: int = field(default=0, init=False)
 
+    @property
+    def written(self) -> tuple[int, int]:
+        """Bytes of boot image and of packages written so far, also when the burn has failed."""
+        return self._boot_written, self._package_written
+
     def burn(self, order: m.Burn) -> Burned:
         """Raises PeerError for what must not be burned, DeviceError for flash that cannot take it."""
         started = self.clock()

@@ -123,10 +123,12 @@ class BurnFinished:
 
 @dataclass(frozen=True, slots=True)
 class JobFailed:
-    """The burn or the start of a set failed; `order` is which."""
+    """The burn or the start of a set failed; `order` is which. A burn tells what it had written."""
 
     order: Order
     error: dict[str, str]
+    boot_bytes_written: int = 0
+    package_bytes_written: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ class CardMachine:
     last_report: m.Running | None = None
     _retry: float = FIRST_RETRY
     _validated_meanwhile: Digest | None = None
+    #: Bytes of boot image and of packages, written by burns whose end the master was not told.
+    _untold: tuple[int, int] = (0, 0)
     _link_deadline: float | None = None
     _alone_deadline: float | None = None
 
@@ -390,12 +394,20 @@ class CardMachine:
             self.work = self._rest()
         self.burning = None
         self.stored = event.now_stored
-        return [Send(event.report)] if self.link is LinkState.UP else []
+        boot, package = self._untold
+        boot, package = boot + event.report.boot_bytes_written, package + event.report.package_bytes_written
+        if self.link is not LinkState.UP:
+            self._untold = boot, package
+            return []
+        self._untold = 0, 0
+        return [Send(replace(event.report, boot_bytes_written=boot, package_bytes_written=package))]
 
     def _on_failed(self, event: JobFailed, _now: float) -> list[Action]:
         if self.work in (WorkState.BURNING, WorkState.STARTING):
             self.work = self._rest()
         self.burning = None
+        boot, package = self._untold
+        self._untold = boot + event.boot_bytes_written, package + event.package_bytes_written
         return [Send(m.Failed(event.order.value, event.error))] if self.link is LinkState.UP else []
 
     def _on_set_started(self, event: SetStarted, _now: float) -> list[Action]:

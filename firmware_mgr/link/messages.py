@@ -137,7 +137,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Card to master: the set is in flash, read back and right. `reboot_needed`: the boot image changed."""
+    """Card to master: the set is in flash, read back and right. `reboot_needed`: the boot image changed.
+
+    Bytes written count from the last such report on, as long as the card has power: also those of a burn that
+    failed, or whose report found no link.
+    """
 
     TYPE: ClassVar[str] = "stored"
     set_digest: Digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from firmware_mgr.card import machine as cm
@@ -91,6 +93,18 @@ def test_processes_run_on_while_the_card_burns() -> None:
     card.receive(cm.Received(BURN), 0.0)
     card.receive(cm.BurnFinished(STORED, frozenset({SET.digest})), 0.0)
     assert card.work is cm.WorkState.RUNNING
+
+
+def test_bytes_of_burns_that_the_master_was_not_told_of_are_told_with_the_next() -> None:
+    card = linked(work=cm.WorkState.BURNING)
+    card.receive(cm.JobFailed(cm.Order.BURN, {"what": "x"}, 1, 10), 0.0)
+    card.receive(cm.LinkLost("gone"), 0.0)
+    unheard = replace(STORED, boot_bytes_written=2, package_bytes_written=20)
+    assert card.receive(cm.BurnFinished(unheard, frozenset({SET.digest})), 0.0) == []
+    card.link = cm.LinkState.UP
+    [sent] = card.receive(cm.BurnFinished(STORED, frozenset({SET.digest})), 0.0)
+    assert sent == cm.Send(replace(STORED, boot_bytes_written=3, package_bytes_written=30))
+    assert card.receive(cm.BurnFinished(STORED, frozenset({SET.digest})), 0.0) == [cm.Send(STORED)]
 
 
 def test_a_lost_link_is_dialled_again_ever_more_slowly() -> None:
