@@ -173,6 +173,17 @@ class Rig:
             describe=self.situation,
         )
 
+    def wait_booted(self, slot: SlotId, version: str, within: float) -> dict[str, Any]:
+        """The card once it is in service from its flash with this boot image."""
+        return wait_until(
+            f"slot {slot} is in service with boot image {version}",
+            lambda: (
+                card if (card := self.card(slot))["in_service"] and card["boot_version"] == version else None
+            ),
+            within,
+            describe=self.situation,
+        )
+
     def wait_reason(self, slot: SlotId, text: str, within: float = IN_SERVICE) -> str:
         """The master's reason for the card's state, once it holds `text`."""
         return wait_until(
@@ -186,9 +197,21 @@ class Rig:
 
     def page(self, slot: SlotId) -> str:
         """The page of the card's web server; empty when nothing answers."""
-        url = f"http://10.77.0.{10 + slot.number}:{PAGE_PORT}/"
-        command = [*self._enter, "curl", "--silent", "--max-time", "5", url]
-        return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        return self.enter(
+            "curl", "--silent", "--max-time", "5", f"http://10.77.0.{10 + slot.number}:{PAGE_PORT}/"
+        )
+
+    def enter(self, *command: str) -> str:
+        """Run a command on the chassis network; what it said. How it ended does not matter."""
+        done = subprocess.run(
+            [*self._enter, *command],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return done.stdout
 
     # For people.
 

@@ -86,7 +86,12 @@ class Site:
         return self
 
     def build_image(
-        self, out: Path, *, version: str | None = None, breakage: Breakage | None = None
+        self,
+        out: Path,
+        *,
+        version: str | None = None,
+        breakage: Breakage | None = None,
+        board: str | Path = BOARD,
     ) -> BootImage:
         """A boot image with this site's trust. With `breakage` its agent is replaced by that."""
         source = SHIPPED_SOURCE
@@ -96,7 +101,7 @@ class Site:
             (source / "app" / "agent.py").write_text(breakage.value)
         cache = Path(os.environ.get(CACHE_VARIABLE, TOP / DEFAULT_CACHE))
         return build_boot_image(
-            load_board(BOARD),
+            load_board(board),
             trust=self.master.trust,
             out=out,
             cache=cache,

@@ -1,0 +1,183 @@
+"""Issue 2, done when 5: who and what is refused, with which words, and that nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firmware_mgr.link.messages import LINK_PORT
+from firmware_mgr.model.ids import SlotId
+from firmware_mgr.rack.hands import PowerAction
+from tests.scenarios import strangers
+from tests.scenarios.provisioned import Provisioned
+from tests.scenarios.regions import digests
+from tests.scenarios.rig import Rig
+from tests.scenarios.snapshots import copy_sparse
+from tests.scenarios.software import ask, fwmgr
+from tests.scenarios.waiting import wait_until
+
+pytestmark = pytest.mark.qemu
+
+REFUSED = 60.0
+
+
+def _unwritten(flash: Path) -> dict[str, str]:
+    """What must not change; the loader counts starts in control, as it does at every start."""
+    return {name: digest for name, digest in digests(flash).items() if name != "control"}
+
+
+def _files(rig: Rig) -> set[Path]:
+    return {path for path in rig.master.blobs.rglob("*") if path.is_file()}
+
+
+def _assert_refused(rig: Rig, command: tuple[str | Path, ...], *words: str) -> None:
+    """A command ends with 1, says these words, and leaves the master as it was."""
+    before = _files(rig), rig.client.get("/v1/images"), rig.client.get("/v1/packages")
+    said = ask(*command, "--dir", rig.master.directory)
+    text = " ".join(said.error.split())
+    assert said.code == 1, f"{command}: {said}"
+    for word in words:
+        assert word in text, f"no “{word}” in: {text}"
+    assert (_files(rig), rig.client.get("/v1/images"), rig.client.get("/v1/packages")) == before
+
+
+def test_packages_that_are_unsigned_altered_or_a_strangers_are_not_taken(
+    provisioned: Provisioned, burned: Rig, tmp_path: Path
+) -> None:
+    burned.start_master()
+    site = provisioned.site
+    key = strangers.stranger_key(tmp_path / "keys")
+    package = strangers.strangers_package(tmp_path, key)
+    _assert_refused(burned, ("package", "add", package), "strangers.fwp", "expected", "found", "key")
+
+    unsigned = strangers.unsigned_package(site, tmp_path / "unsigned.fwp")
+    _assert_refused(burned, ("package", "add", unsigned), "unsigned.fwp", "signature")
+    for name, at in (("table.fwp", 0.02), ("middle.fwp", 0.5), ("end.fwp", 0.999)):
+        altered = strangers.altered_package(site, tmp_path / name, at)
+        _assert_refused(burned, ("package", "add", altered), name, "expected", "found")
+
+
+def test_image_for_another_cpu_or_board_is_not_taken(
+    provisioned: Provisioned, burned: Rig, tmp_path: Path
+) -> None:
+    burned.start_master()
+    slot = burned.slots[0]
+    foreign = strangers.image_for_another_cpu(provisioned.site, tmp_path / "x86")
+    _assert_refused(burned, ("image", "add", foreign), "x86", "expected", "aarch64", "found", "x86_64")
+
+    # An image of a board that is known nowhere here; should a master know it, no slot can be told to run it.
+    other = strangers.image_for_another_board(provisioned.site, tmp_path / "other")
+    ask("image", "add", other, "--dir", burned.master.directory)
+    wanted = burned.card(slot)["record"]["wanted"]
+    command = ("card", "want", str(slot), "--image", "other")
+    _assert_refused(burned, command, "no such boot image", "board qemu-aarch64", "expected", "found other")
+    assert burned.card(slot)["record"]["wanted"] == wanted
+
+
+def test_card_refuses_a_strangers_package_that_its_master_took(
+    provisioned: Provisioned, burned: Rig, tmp_path: Path
+) -> None:
+    """The card trusts the keys of its boot image and not its master's word."""
+    slot = burned.slots[0]
+    key = strangers.stranger_key(tmp_path / "keys")
+    package = strangers.strangers_package(tmp_path, key)
+    burned.start_master()
+    directory = burned.master.directory
+    fwmgr("master", "trust", key, "--dir", directory)
+    fwmgr("package", "add", package, "--dir", directory)
+    fwmgr("card", "want", str(slot), "--package", "lighttpd", "--dir", directory)
+    before = _unwritten(burned.paths(slot).flash)
+    burned.power(slot, PowerAction.ON)
+    reason = wait_until(
+        "the card refuses",
+        lambda: card["reason"] if (card := burned.card(slot))["state"] == "failed" else None,
+        REFUSED,
+        describe=burned.situation,
+    )
+    for word in ("burn failed", "package lighttpd", "expected", "found", "key"):
+        assert word in reason, reason
+    burned.power(slot, PowerAction.OFF)
+    assert _unwritten(burned.paths(slot).flash) == before
+
+
+def _wait_refusal(rig: Rig, slot: SlotId) -> dict[str, str]:
+    refusal: dict[str, str] = wait_until(
+        f"the card in slot {slot} is refused",
+        lambda: rig.card(slot)["refusal"],
+        REFUSED,
+        describe=rig.situation,
+    )
+    return refusal
+
+
+def test_card_in_a_slot_that_has_another_key_pinned_waits_for_approval(
+    provisioned: Provisioned, burned: Rig
+) -> None:
+    """Two cards change places."""
+    one, two = burned.slots
+    copy_sparse(provisioned.burned.flash(one), burned.paths(two).flash)
+    copy_sparse(provisioned.burned.flash(two), burned.paths(one).flash)
+    before = {slot: _unwritten(burned.paths(slot).flash) for slot in burned.slots}
+    burned.start_master()
+    keys = {slot: burned.card(slot)["record"]["key_fingerprint"] for slot in burned.slots}
+    for slot in burned.slots:
+        burned.power(slot, PowerAction.ON)
+    for slot, other in ((one, two), (two, one)):
+        refusal = _wait_refusal(burned, slot)
+        assert refusal["what"] == "card shows another key than the one pinned for its slot"
+        assert refusal["where"] == f"slot {slot}"
+        assert refusal["expected"] == f"key {keys[slot][:16]}"
+        assert refusal["found"] == f"key {keys[other][:16]}"
+        assert not burned.card(slot)["in_service"]
+        listed = fwmgr("cards", "--dir", burned.master.directory)
+        assert f"slot {slot}: refused" in listed
+    burned.all_off()
+    assert {slot: _unwritten(burned.paths(slot).flash) for slot in burned.slots} == before
+
+    for slot in burned.slots:
+        burned.take_out(slot)
+        burned.power(slot, PowerAction.ON)
+    fwmgr("card", "approve", str(one), "--dir", burned.master.directory)
+    burned.wait_in_service(one)
+    assert not burned.card(two)["in_service"]
+
+
+def test_card_of_another_site_is_refused_and_keeps_what_it_has(
+    provisioned: Provisioned, burned: Rig, tmp_path: Path
+) -> None:
+    """Its boot image trusts another authority, which also signed its certificate."""
+    slot = burned.slots[0]
+    elsewhere, authority = strangers.another_site(tmp_path / "elsewhere")
+    elsewhere.build_image(tmp_path / "image", version="elsewhere")
+    flash = burned.paths(slot).flash
+    strangers.give_image(flash, tmp_path / "image", "a")
+    strangers.give_identity(flash, authority, slot)
+    before = _unwritten(flash)
+    burned.start_master()
+    since = burned.console_number(slot)
+    burned.power(slot, PowerAction.ON)
+    line = burned.wait_for_line(slot, "no link to the master", after=since, within=REFUSED)
+    assert "certificate verify failed" in line.text
+    refusal = _wait_refusal(burned, slot)
+    assert refusal["where"] == "link from 10.77.0.11"
+    assert {"what", "expected", "found"} <= refusal.keys()
+    burned.power(slot, PowerAction.OFF)
+    assert _unwritten(flash) == before
+
+
+def test_client_with_a_foreign_certificate_is_refused(burned: Rig, tmp_path: Path) -> None:
+    """Whoever it is: it takes this master for its own, and shows a certificate of another authority."""
+    _, authority = strangers.another_site(tmp_path / "elsewhere")
+    file = strangers.client_files(tmp_path, authority, burned.slots[0])
+    burned.start_master()
+    said = burned.enter(
+        *("openssl", "s_client", "-connect", f"10.77.0.1:{LINK_PORT}", "-cert", str(file), "-key", str(file))
+    )
+    assert "alert" in said
+    refusal = wait_until("the refusal is told", burned.refusals, REFUSED)[-1]
+    assert refusal["what"] == "card certificate refused"
+    assert refusal["where"].startswith("link from ")
+    assert refusal["expected"] == "a certificate of this site's authority"
+    assert refusal["found"]
+    assert not any(card["linked"] for card in burned.cards().values())
