@@ -15,7 +15,8 @@ from typing import Protocol
 
 from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
-from firmware_mgr.card.burn import Burner, commit_boot, restore_tries_of_running
+from firmware_mgr.card.burn import Burner
+from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
 from firmware_mgr.card.https import BulkClient, enrol
 from firmware_mgr.card.identity import Identity, client_context
 from firmware_mgr.card.inspection import Inspection, control_report, inspect

@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from firmware_mgr.card.areas import Areas, expected_table
+from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control, needed_blobs
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.records import (
     STORED,
@@ -33,20 +34,17 @@ from firmware_mgr.card.records import (
 )
 from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
 from firmware_mgr.flash.control import (
-    TRIES,
     begin_trial,
-    confirm_validated,
     fall_back,
     read_control,
-    restore_tries,
     write_control,
 )
-from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
+from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.gpt import write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link import messages as m
-from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
+from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
@@ -59,9 +57,6 @@ from firmware_mgr.package.layout import HEADER_SIZE
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 #: Pieces are fetched in runs of at most this many bytes.
 _RUN_BYTES = 8 * PIECE_SIZE
-
-#: A pristine card: no boot partition is committed, the network is.
-_NOTHING = ControlRecord(Target.NETBOOT, None, 0, 0, Maker.AGENT, 1)
 
 
 class Blobs(Protocol):
@@ -256,7 +251,7 @@ class Burner:
         """No loader shall start the partition, and no record shall vouch for it, while it is written."""
         window = self.areas.window("control")
         state = read_control(window)
-        write_control(window, fall_back(state.record or _NOTHING, target))
+        write_control(window, fall_back(state.record or NOTHING_COMMITTED, target))
         self._store.commit({boot_name(target): None})
 
     def _write_pieces(self, target: Letter, layout: BootImageLayout, missing: list[int]) -> None:
@@ -384,73 +379,8 @@ class Burner:
     def _put_on_trial(self, target: Letter, tries: int) -> None:
         window = self.areas.window("control")
         state = read_control(window)
-        write_control(window, begin_trial(state.record or _NOTHING, target, tries))
-        _heal(self.areas)
-
-
-def needed_blobs(store: Store, keyring: Keyring, cpu: CpuArch) -> set[Digest] | None:
-    """The blobs of the sets that may be run; None when a head cannot be read, so that nobody knows."""
-    records = read_records(store.documents())
-    needed: set[Digest] = set()
-    for software in records.kept_sets.values():
-        for ref in software.packages:
-            entry = records.packages.get(ref.digest)
-            if entry is None:
-                continue
-            try:
-                head = store.read(entry.head)
-                toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, keyring)
-                needed |= {entry.head, *(module.sha256 for module in content_modules(select(toc, cpu)))}
-            except FwmgrError:
-                return None
-    return needed
-
-
-def commit_boot(areas: Areas, set_digest: Digest, keyring: Keyring, cpu: CpuArch) -> None:
-    """The master has validated us: this set is the one to run, and the boot partition in use is permanent.
-
-    What no set needs any more leaves the store; called before processes start, or for the set that runs.
-    """
-    store = areas.store
-    if store is None:
-        raise DeviceError("there is no store to record the validated set in", where="flash")
-    store.commit({VALIDATED: set_digest.hex.encode()})
-    needed = needed_blobs(store, keyring, cpu)
-    if needed is not None:
-        store.commit({}, keep=[digest for digest in needed if store.has(digest)])
-    if areas.in_use is None:
-        return
-    window = areas.window("control")
-    state = read_control(window)
-    wanted = confirm_validated(state.record or _NOTHING, areas.in_use)
-    current = state.record
-    if current is None or replace(wanted, seq=current.seq, made=current.made) != current:
-        write_control(window, wanted)
-    _heal(areas)
-
-
-def restore_tries_of_running(areas: Areas) -> None:
-    """The committed image has come up far enough to wait for the master: give it its starts back (ADR 0001).
-
-    Otherwise power cuts while the master is away would demote a good image. A trial's count stays.
-    """
-    letter = areas.in_use
-    if letter is None or areas.partitions is None:
-        return
-    window = areas.window("control")
-    record = read_control(window).record
-    if record is None or record.boot is not Target.of(letter) or record.trial is Target.of(letter):
-        return
-    if record.left(letter) < TRIES:
-        write_control(window, restore_tries(record, letter))
-
-
-def _heal(areas: Areas) -> None:
-    """Rewrite a copy of control that cannot be used: there must be two, for a cut may cost one."""
-    window = areas.window("control")
-    state = read_control(window)
-    if state.record is not None and any(copy.record is None for copy in state.copies):
-        write_control(window, state.record)
+        write_control(window, begin_trial(state.record or NOTHING_COMMITTED, target, tries))
+        heal_control(self.areas)
 
 
 def _runs(indices: list[int], local: set[int]) -> Iterator[list[int]]:

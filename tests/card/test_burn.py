@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from firmware_mgr.card.burn import commit_boot, restore_tries_of_running
+from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
 from firmware_mgr.flash.control import decide_boot, read_control, write_control
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
