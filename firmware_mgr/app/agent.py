@@ -51,14 +51,14 @@ class LinuxHost:
     def set_clock(self, time_: float) -> None:
         time.clock_settime(time.CLOCK_REALTIME, max(time_, float(self._settings.build_date)))
 
-    async def network(self) -> NetworkLease:
+    async def network(self, last: str | None) -> NetworkLease:
         interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir() if path.name != "lo")
         if not interfaces:
             raise DeviceError("there is no network interface", where="/sys/class/net")
         if not self._up:
             await bring_up(interfaces[0])
             self._up = True
-        return await wait_lease()
+        return await wait_lease(last)
 
     def reset(self) -> None:
         logging.shutdown()

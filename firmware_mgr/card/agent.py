@@ -21,7 +21,7 @@ from firmware_mgr.card.https import BulkClient, enrol
 from firmware_mgr.card.identity import Identity, client_context
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
 from firmware_mgr.card.loader import LoaderWords
-from firmware_mgr.card.network import NetworkLease
+from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.flash.device import FlashDevice
@@ -48,7 +48,9 @@ class Host(Protocol):
 
     def set_clock(self, time: float) -> None: ...
 
-    async def network(self) -> NetworkLease: ...
+    async def network(self, last: str | None) -> NetworkLease:
+        """The lease; the `last` one when nobody answers. Raises DeviceError when there is none."""
+        ...
 
     def reset(self) -> None: ...
 
@@ -179,7 +181,7 @@ class Agent:
             self._drop_link()
         elif isinstance(action, cm.SetClock):
             self._host.set_clock(action.time)
-            self._spawn(self._keep_policy())
+            self._spawn(self._keep_settings())
         elif isinstance(action, cm.DropCertificate):
             self._identity = Identity(self._identity.key_pem, None, self._identity.kept)
         elif isinstance(action, cm.BeginBurn):
@@ -214,7 +216,7 @@ class Agent:
 
     async def _dial(self) -> None:
         try:
-            lease = self._lease = await self._host.network()
+            lease = self._lease = await self._host.network(self._last_lease())
             if self._identity.certificate_pem is None:
                 await self._enrol(lease)
             stream = await self._connect(lease)
@@ -282,18 +284,26 @@ class Agent:
             key_renewed=not self._identity.kept,
         )
 
-    async def _keep_policy(self) -> None:
-        """What to do without a master is for the time when there is none: it must be in flash."""
-        policy = self._machine.policy
+    def _last_lease(self) -> str | None:
         state = self._areas.state
-        text = f"{policy.policy} {policy.seconds}".encode()
-        if state is None or state.document(NO_MASTER) == text:
+        return None if state is None else kept_lease(state.document(LAST_LEASE), self._slot)
+
+    async def _keep_settings(self) -> None:
+        """What to do without a master is for the time when there is none: it must be in flash."""
+        policy, state, lease = self._machine.policy, self._areas.state, self._lease
+        if state is None:
+            return
+        wanted = {NO_MASTER: f"{policy.policy} {policy.seconds}".encode()}
+        if lease is not None:
+            wanted[LAST_LEASE] = lease.document(self._slot)
+        changes = {name: text for name, text in wanted.items() if state.document(name) != text}
+        if not changes:
             return
         try:
             async with self._flash_lock:
-                await asyncio.to_thread(state.commit, {NO_MASTER: text})
+                await asyncio.to_thread(state.commit, changes)
         except DeviceError as e:
-            log.error("the no-master policy cannot be kept: %s", e)
+            log.error("what to do without a master cannot be kept: %s", e)
 
     # Jobs.
 
