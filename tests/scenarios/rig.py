@@ -229,8 +229,10 @@ class Rig:
         """Copy all logs to `folder`, for whoever looks into a failure."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        shutil.copy(self._log, folder / "master.log")
-        shutil.copy(self.plan.paths.daemon_log, folder / "chassis.log")
+        logs = {"master.log": self._log, "chassis.log": self.plan.paths.daemon_log}
         for slot in self.slots:
             for log in sorted(self.paths(slot).directory.glob("console.log*")):
-                shutil.copy(log, folder / f"slot-{slot.number}-{log.name}")
+                logs[f"slot-{slot.number}-{log.name}"] = log
+        for name, log in logs.items():
+            if log.exists():
+                shutil.copy(log, folder / name)
