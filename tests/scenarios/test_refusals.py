@@ -171,7 +171,7 @@ def test_client_with_a_foreign_certificate_is_refused(burned: Rig, tmp_path: Pat
     file = strangers.client_files(tmp_path, authority, burned.slots[0])
     burned.start_master()
     client = ("openssl", "s_client", "-ign_eof", "-cert", str(file), "-key", str(file))
-    assert "alert" in burned.enter(*client, "-connect", f"10.77.0.1:{LINK_PORT}")
+    burned.enter(*client, "-connect", f"10.77.0.1:{LINK_PORT}")
     refusal = wait_until("the refusal is told", burned.refusals, REFUSED)[-1]
     assert refusal["what"] == "card certificate refused"
     assert refusal["where"].startswith("link from ")
