@@ -21,6 +21,8 @@ from tests.scenarios.provisioned import Provisioned
 from tests.scenarios.rig import Rig
 from tests.scenarios.waiting import wait_moment
 
+#: Interruptions make a burn-all longer: moments are drawn from so many times what an undisturbed one takes.
+STRETCH = 1.4
 #: TLS, HTTP and package heads on top of what is stored: a share of it.
 WRAPPING = 1.02
 
@@ -99,8 +101,7 @@ def _burn_all(provisioned: Provisioned, victim: Victim, rng: random.Random, coun
     identifier = rig.burn_all()
     begun = time.monotonic()
     strikes: list[Strike] = []
-    # Each strike costs some time, so later ones of a burn-all still fall into it.
-    for moment in sorted(rng.uniform(0, provisioned.seconds) for _ in range(count)):
+    for moment in sorted(rng.uniform(0, STRETCH * provisioned.seconds) for _ in range(count)):
         if not wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
             break
         cards = rig.operation(identifier)["cards"]

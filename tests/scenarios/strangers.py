@@ -25,6 +25,16 @@ from tests.scenarios.software import BOARD, PACKAGE, Site, fwmgr
 #: SPEC-package: key id, then signature, behind four bytes of head.
 _SIGNATURE = slice(HEADER_SIZE + 4 + 32, HEADER_SIZE + 4 + 32 + 64)
 
+#: A program: connects to ADDRESS PORT with the certificate in FILE, whoever answers, and listens.
+KNOCK = """
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+context.load_cert_chain(sys.argv[3])
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as plain:
+    context.wrap_socket(plain).recv(1)
+"""
+
 
 def image_for_another_cpu(site: Site, folder: Path) -> Path:
     """An image that says it is for the site's board, and for a CPU that this board has not."""
