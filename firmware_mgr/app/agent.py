@@ -73,10 +73,16 @@ async def run() -> None:
     host.set_clock(max(time.time(), float(settings.build_date)))
     flash = settings.flash_device
 
-    def make_runner(on_change: Callable[[ProcessStatus], None]) -> SetRunner:
+    def make_runner(
+        on_change: Callable[[ProcessStatus], None], on_lost: Callable[[DeviceError], None]
+    ) -> SetRunner:
         partition = Path(f"{flash}{_STORE_NUMBER}")
         return SetRunner(
-            store_partition=partition, state_directory=STATE, run_directory=RUN, on_change=on_change
+            store_partition=partition,
+            state_directory=STATE,
+            run_directory=RUN,
+            on_change=on_change,
+            on_lost=on_lost,
         )
 
     words = LoaderWords.read(Path("/proc/cmdline").read_text())

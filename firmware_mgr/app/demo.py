@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from firmware_mgr.cli.cards import cards_table
 from firmware_mgr.cli.main import show
 from firmware_mgr.cli.operations import print_operation, watch
@@ -29,7 +31,7 @@ PACKAGE = HERE / "packages" / "lighttpd"
 PAGE_PORT = 8080
 UP_SECONDS = 30.0
 
-console = screen()
+console = Console(width=screen().width)
 
 
 class Demo:

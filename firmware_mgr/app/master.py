@@ -9,9 +9,10 @@ import argparse
 import asyncio
 import json
 import logging
+import resource
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +34,7 @@ from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
-from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.netboot.clock import SystemClock
 from firmware_mgr.netboot.served import ServerIdentity
@@ -66,10 +67,21 @@ class ClientHands:
         await self._client.power(slot, PowerAction.CYCLE, netboot=netboot)
 
 
-def read_image(folder: Path) -> ReadImage:
-    """A boot image's folder, checked against its manifest."""
+def read_image(folder: Path, boards: Mapping[str, BoardFacts]) -> ReadImage:
+    """A boot image's folder, checked against its manifest and the board that it is for."""
     image = read_boot_image(folder)
     manifest = image.manifest
+    board = boards.get(manifest.board)
+    where = f"boot image {manifest.version}"
+    if board is None:
+        known = ", ".join(sorted(boards))
+        raise PeerError(
+            "boot image is for a board unknown here", where=where, expected=known, found=manifest.board
+        )
+    if board.cpu is not manifest.cpu:
+        raise PeerError(
+            "boot image is for another CPU", where=where, expected=board.cpu.value, found=manifest.cpu.value
+        )
     partition = manifest.files[PARTITION_FILE]
     files = {
         name.removeprefix(_NETBOOT_FOLDER): (image.path(name), summary.digest, summary.length)
@@ -132,7 +144,14 @@ async def run(options: argparse.Namespace) -> None:
     )
     host, ports = str(interface.ip), settings.ports
     bulk = bulk_app(master.find_blob, master.bulk_served)
-    intake = Intake(catalogue, blobs, lambda: Keyring.from_directory(paths.keys), read_image, time.time)
+    boards = known_boards()
+    intake = Intake(
+        catalogue,
+        blobs,
+        lambda: Keyring.from_directory(paths.keys),
+        lambda folder: read_image(folder, boards),
+        time.time,
+    )
     parts: list[_Part] = [
         master,
         LinkServer(master.conversation, authority.link_context(), host, ports.link),
@@ -168,6 +187,12 @@ async def _run_parts(parts: list[_Part], master: Master) -> None:
             await part.stop()
 
 
+def _take_descriptors() -> None:
+    """As many open files as the system allows: idle connections shall not starve cards of them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="fwmgr-master")
     parser.add_argument("--dir", type=Path, required=True)
@@ -184,6 +209,7 @@ def main() -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     try:
+        _take_descriptors()
         asyncio.run(run(options))
     except FwmgrError as e:
         log.error("%s", e)

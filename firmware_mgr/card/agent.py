@@ -22,6 +22,7 @@ from firmware_mgr.card.identity import Identity, client_context
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
+from firmware_mgr.card.processes import ProcessState
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.flash.device import FlashDevice
@@ -35,6 +36,8 @@ log = logging.getLogger("agent")
 
 #: Progress goes out at most this often, so that a slow link is not filled with it.
 PROGRESS_SECONDS = 0.3
+#: Changes of processes are collected for so long.
+STATUS_SECONDS = 0.5
 CONNECT_SECONDS = 10.0
 NO_MASTER = "settings/no-master"
 
@@ -76,7 +79,7 @@ class AgentParts:
     host: Host
     device: FlashDevice
     words: LoaderWords
-    make_runner: Callable[[Callable[[ProcessStatus], None]], Runner]
+    make_runner: Callable[[Callable[[ProcessStatus], None], Callable[[DeviceError], None]], Runner]
 
 
 class Agent:
@@ -87,9 +90,11 @@ class Agent:
         self._boot_id = uuid.uuid4().hex
         self._events: asyncio.Queue[cm.Event] = asyncio.Queue()
         self._broken: BaseException | None = None
+        self._known_states: dict[str, ProcessState] = {}
+        self._report_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
-        self._runner = parts.make_runner(self._process_changed)
+        self._runner = parts.make_runner(self._process_changed, self._world_lost)
         self._link: LinkStream | None = None
         self._lease: NetworkLease | None = None
         self._areas: Areas
@@ -388,8 +393,23 @@ class Agent:
         )
 
     def _process_changed(self, status: ProcessStatus) -> None:
-        log.info("process %s: %s %s", status.name, status.state.value, status.detail)
+        if self._known_states.get(status.name) is not status.state:
+            self._known_states[status.name] = status.state
+            log.info("process %s: %s %s", status.name, status.state.value, status.detail)
+        if not self._report_due:
+            # However often processes speak, the master hears of it once in a while, and of the newest.
+            self._report_due = True
+            asyncio.get_running_loop().call_later(STATUS_SECONDS, self._report_processes)
+
+    def _report_processes(self) -> None:
+        self._report_due = False
         self._post(cm.ProcessesChanged(self._processes()))
+
+    def _world_lost(self, error: DeviceError) -> None:
+        """The set's processes are gone and cannot be started again: start the card anew."""
+        log.critical("%s", error)
+        self._broken = error
+        self._post(cm.TimePassed())
 
     async def _start_processes(self, set_digest: Digest) -> None:
         store = self._areas.store

@@ -20,7 +20,7 @@ from typing import Any
 import firmware_mgr
 from firmware_mgr.card import keeper_wire as wire
 from firmware_mgr.card.keeper_wire import Request
-from firmware_mgr.card.processes import ProcessEnd, SpawnOrder, WorldOrder
+from firmware_mgr.card.processes import ProcessEnd, SpawnOrder, WorldLost, WorldOrder
 from firmware_mgr.model.errors import DeviceError
 
 #: No site packages, and nothing from the current directory: the keeper needs the standard library and us.
@@ -197,5 +197,5 @@ class KeeperWorld:
             self._on_end(ProcessEnd(pid, 0, signal.SIGKILL))
 
 
-def _gone() -> DeviceError:
-    return DeviceError("the keeper has died", where="keeper", hint="its last words are on the console")
+def _gone() -> WorldLost:
+    return WorldLost("the keeper has died", where="keeper", hint="its last words are on the console")

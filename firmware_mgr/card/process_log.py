@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -45,14 +46,17 @@ class ProcessLog:
         return writer
 
     def write(self, data: bytes) -> None:
-        """Add bytes, and rotate first when they would not fit."""
+        """Add bytes, and rotate first when they would not fit. What the disk does not take is lost."""
         self._opening += data[: OPENING_BYTES - len(self._opening)]
         data = data[-self._max :]
-        if self._file.tell() + len(data) > self._max:
-            self._file.close()
-            self._path.rename(self._path.with_name(f"{self._path.name}.1"))
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(data)
+        # RAM may be full of what processes wrote elsewhere: a log that is lost must not cost the card.
+        with contextlib.suppress(OSError):
+            if self._file.tell() + len(data) > self._max:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                rotated = self._path.open("ab", buffering=0)
+                self._file.close()
+                self._file = rotated
+            self._file.write(data)
 
     def drain(self) -> None:
         """Take in what has been written by now."""

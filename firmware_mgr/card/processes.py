@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.process import User
 
@@ -78,11 +79,15 @@ class WorldOrder:
     scratch: Path
 
 
+class WorldLost(DeviceError):
+    """The world is gone with all its processes: nothing can be started in it any more."""
+
+
 class World(Protocol):
     """A root in which processes run."""
 
     async def spawn(self, order: SpawnOrder) -> int:
-        """Start a process and return its pid once `execve` has succeeded. Raises PeerError, DeviceError."""
+        """Start a process; its pid once `execve` has succeeded. Raises PeerError, DeviceError, WorldLost."""
 
     def send_signal(self, pid: int, number: int) -> None:
         """Signal the process; SIGKILL goes to its whole group. Nothing happens when it has ended."""

@@ -27,6 +27,7 @@ from firmware_mgr.card.processes import (
     ProcessStatus,
     SpawnOrder,
     World,
+    WorldLost,
     WorldMaker,
     WorldOrder,
 )
@@ -86,7 +87,8 @@ class SetRunner:
     """Runs one set at a time. For one event loop.
 
     `store_partition` is the block device node of the store, `run_directory` a directory in RAM of which
-    `log/`, `run/`, `tmp/` and `world/` are ours. `on_change` is told every change of a process's status.
+    `log/`, `run/`, `tmp/` and `world/` are ours. `on_change` is told every change of a process's status,
+    `on_lost` that the set's world is gone: only a new start can bring the set back.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class SetRunner:
         state_directory: Path,
         run_directory: Path,
         on_change: Callable[[ProcessStatus], None],
+        on_lost: Callable[[WorldLost], None] | None = None,
         worlds: WorldMaker | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -103,6 +106,7 @@ class SetRunner:
         self._state = state_directory
         self._directory = run_directory
         self._on_change = on_change
+        self._on_lost = on_lost
         self._worlds = KeeperWorlds() if worlds is None else worlds
         self._limits = Limits() if limits is None else limits
         self._members: list[_Member] = []
@@ -276,6 +280,8 @@ class SetRunner:
             pid = await self._world.spawn(order)
         except (FwmgrError, OSError) as e:
             self._tell(member, s.SpawnFailed(str(e)))
+            if isinstance(e, WorldLost) and self._on_lost is not None:
+                self._on_lost(e)
             return
         finally:
             if output >= 0:

@@ -18,6 +18,8 @@ from firmware_mgr.model.errors import FwmgrError, PeerError
 from firmware_mgr.package.process import User, parse_user
 
 UMASK = 0o022
+#: proc(5): when RAM runs out, a package's process goes before the agent and its helpers.
+OOM_SCORE = "500"
 #: Signals that Python ignores at its start; a program expects their defaults.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -52,6 +54,14 @@ def spawn(request: SpawnRequest, world: int, output: int) -> int:
     return pid
 
 
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
 def _become(request: SpawnRequest, user: User, world: int, output: int, report: int) -> NoReturn:
     step = "setns"
     try:
@@ -64,6 +74,8 @@ def _become(request: SpawnRequest, user: User, world: int, output: int, report: 
         null = os.open("/dev/null", os.O_RDWR)
         for descriptor, standard in ((null, 0), (output, 1), (output, 2)):
             os.dup2(descriptor, standard)
+        step = "oom_score_adj"
+        _write("/proc/self/oom_score_adj", OOM_SCORE)
         step = f"user {request.user}"
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
-from firmware_mgr.cli.screen import screen
+from firmware_mgr.cli.screen import plain, screen
 
 
 class _ShowFirst(TyperGroup):
@@ -48,14 +49,13 @@ def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> 
         refusal = card.get("refusal")
         if refusal:
             typer.echo(f"slot {card['slot']}: refused: {error_text(refusal)}")
-        elif card["state"] in ("failed", "held", "lost") and card["reason"]:
-            typer.echo(f"slot {card['slot']}: {card['reason']}")
+        elif card["state"] in ("failed", "held", "lost", "in service") and card["reason"]:
+            typer.echo(f"slot {card['slot']}: {plain(card['reason'])}")
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:
     table = Table("slot", "board", "CPU", "state", "for", "boot image, from", "packages", "processes")
     for card in answer:
-        style = _STYLES.get(card["state"], "")
         processes = (
             ", ".join(f"{p['name']} ({p['state']})" for p in card["processes"]) if card["linked"] else ""
         )
@@ -63,11 +63,11 @@ def cards_table(answer: list[dict[str, Any]]) -> Table:
             card["slot"],
             card["board"] or "",
             card["cpu"] or "",
-            f"[{style}]{card['state']}[/{style}]" if style else card["state"],
+            Text(card["state"], style=_STYLES.get(card["state"], "")),
             _ago(card["since"]),
-            f"{card['boot_version']}, {card['booted_from']}" if card["booted_from"] else "",
+            plain(f"{card['boot_version']}, {card['booted_from']}") if card["booted_from"] else "",
             ", ".join(card["packages"]),
-            processes,
+            plain(processes),
         )
     return table
 
@@ -129,7 +129,7 @@ def _card_table(card: dict[str, Any]) -> Table:
     if card["refusal"]:
         rows.append(("refused", error_text(card["refusal"])))
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, plain(value))
     return table
 
 
@@ -170,7 +170,7 @@ def error_text(error: dict[str, str]) -> str:
     where = f"{error['where']}: " if "where" in error else ""
     sides = ", ".join(f"{side} {error[side]}" for side in ("expected", "found") if side in error)
     hint = f" ({error['hint']})" if "hint" in error else ""
-    return f"{where}{error['what']}" + (f": {sides}" if sides else "") + hint
+    return plain(f"{where}{error['what']}" + (f": {sides}" if sides else "") + hint)
 
 
 def _set_text(software: dict[str, Any] | None) -> str:

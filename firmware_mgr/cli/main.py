@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from firmware_mgr.cli import cards, catalogue, chassis, flash, image, key, master, operations, package, power
-from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.model.errors import FwmgrError, UsageError
 
 app = typer.Typer(
     name="fwmgr",
@@ -38,15 +38,16 @@ app.command("burn-all")(operations.burn_all)
 app.command("operations")(operations.operations)
 
 FAILED = 1
+WRONG_USAGE = 2
 
 
 def main() -> None:
-    """Run the command line. Every FwmgrError becomes a few lines on standard error and exit code 1."""
+    """Run the command line. Every FwmgrError becomes a few lines on standard error, and an exit code."""
     try:
         app()
     except FwmgrError as e:
         show(e)
-        sys.exit(FAILED)
+        sys.exit(WRONG_USAGE if isinstance(e, UsageError) else FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -15,10 +15,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
-from firmware_mgr.cli.screen import screen
+from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.master.client import MasterClient
+from firmware_mgr.model.errors import PeerError
 
 POLL_SECONDS = 0.5
+#: How long a master may be away before whoever watches an operation gives up.
+MASTER_SECONDS = 60.0
 #: Where a card's bar stands in each state; within burning it moves with the bytes.
 _STEPS = {
     "reset": 2,
@@ -58,7 +61,7 @@ def burn_all(
         print_operation(operation)
     else:
         typer.echo(f"{operation['id']} started; look at it with: fwmgr operations {operation['id']}")
-    if operation["state"] == "failed":
+    if wait and operation["state"] != "done":
         raise typer.Exit(1)
 
 
@@ -73,13 +76,26 @@ def watch(client: MasterClient, identifier: str, *, quiet: bool) -> dict[str, An
     with Progress(*columns, disable=quiet, console=Console(stderr=True)) as progress:
         bars: dict[str, TaskID] = {}
         while True:
-            operation: dict[str, Any] = client.get(f"/v1/operations/{identifier}")
+            operation = _ask_patiently(client, f"/v1/operations/{identifier}")
             for slot, card in operation["cards"].items():
                 if slot not in bars:
                     bars[slot] = progress.add_task("", total=100, slot=slot)
                 progress.update(bars[slot], completed=_completed(card), description=_description(card))
             if operation["finished"]:
                 return operation
+            time.sleep(POLL_SECONDS)
+
+
+def _ask_patiently(client: MasterClient, path: str) -> dict[str, Any]:
+    """The master may be started anew while we watch: the work goes on, so we wait for it a while."""
+    deadline = time.monotonic() + MASTER_SECONDS
+    while True:
+        try:
+            document: dict[str, Any] = client.get(path)
+            return document
+        except PeerError:
+            if time.monotonic() > deadline:
+                raise
             time.sleep(POLL_SECONDS)
 
 
@@ -96,7 +112,7 @@ def _description(card: dict[str, Any]) -> str:
     moving = card.get("progress") or {}
     if card["state"] == "burning" and moving.get("total"):
         return f"burning {moving['step']} {moving['done'] / 1e6:.1f} of {moving['total'] / 1e6:.1f} MB"
-    return f"{card['state']}: {card['reason']}" if card["state"] == "failed" else str(card["state"])
+    return plain(f"{card['state']}: {card['reason']}") if card["state"] == "failed" else str(card["state"])
 
 
 def operations(
@@ -149,7 +165,7 @@ def print_operation(operation: dict[str, Any]) -> None:
     console.print(f"keys: slot {keys}" if keys else "no card has shown its key")
     for slot, card in operation["cards"].items():
         if card["reason"] and card["state"] == "failed":
-            console.print(f"slot {slot}: {card['reason']}")
+            console.print(f"slot {slot}: {plain(card['reason'])}")
 
 
 #: Up to so many cards have a column each; more are summed up.

@@ -30,7 +30,7 @@ app = typer.Typer(help="Package files: build, look into, verify.", no_args_is_he
 MANIFEST_NAME = "manifest.toml"
 PACKAGE_SUFFIX = ".fwp"
 CACHE_VARIABLE = "FWMGR_CACHE"
-DEFAULT_CACHE = Path(".cache")
+DEFAULT_CACHE = Path(".cache/fwmgr")
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A package file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

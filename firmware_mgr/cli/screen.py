@@ -11,4 +11,10 @@ PLAIN_WIDTH = 140
 
 
 def screen() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    """Plain text only: what cards say of themselves must not be taken for markup."""
+    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, markup=False)
+
+
+def plain(text: object) -> str:
+    """The text without control characters, which would move the cursor or set the title of a terminal."""
+    return "".join(character if character.isprintable() else "�" for character in str(text))

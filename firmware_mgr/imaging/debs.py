@@ -244,7 +244,7 @@ def _download(pins: Sequence[Pin], cache: Path, file: Path) -> tuple[DebFile, ..
     """Fetch what the cache does not hold yet; each file is kept under its SHA-256."""
     folder = cache / "debs" / "sha256"
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [pin for pin in pins if not (folder / f"{pin.sha256}.deb").exists()]
+    missing = [pin for pin in pins if not _holds(folder / f"{pin.sha256}.deb", pin)]
     if missing:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
             configuration = _private_apt(Path(scratch) / "apt", pins[0].arch, "", ())
@@ -265,6 +265,15 @@ def _download(pins: Sequence[Pin], cache: Path, file: Path) -> tuple[DebFile, ..
     return tuple(
         DebFile(p.name, p.version, p.arch, p.sha256, folder / f"{p.sha256}.deb") for p in sorted(pins)
     )
+
+
+def _holds(place: Path, pin: Pin) -> bool:
+    """Whether the cache has the package whole: a power cut may have left less."""
+    try:
+        with place.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == pin.sha256
+    except FileNotFoundError:
+        return False
 
 
 def _keep(fetched: Path, place: Path, pin: Pin) -> None:

@@ -84,6 +84,20 @@ def build_uboot_files(
     return UBootFiles(partition, netboot, fit)
 
 
+def _used_bytes(image: bytes, lengths: Sequence[int]) -> int:
+    """Where the last file's last cluster ends. Zeros at a file's end are content like any other.
+
+    mcopy fills an empty file system from the first cluster on. Fields: Microsoft's FAT specification, §3.1.
+    """
+    sector, cluster_sectors, reserved, copies, root_entries, fat_sectors = (
+        int.from_bytes(image[offset : offset + size], "little")
+        for offset, size in ((11, 2), (13, 1), (14, 2), (16, 1), (17, 2), (22, 2))
+    )
+    cluster = sector * cluster_sectors
+    data_start = (reserved + copies * fat_sectors) * sector + root_entries * 32
+    return data_start + sum(-(-length // cluster) for length in lengths) * cluster
+
+
 def check_tools() -> None:
     """Raises UsageError that lists what is missing, with the command that installs it."""
     path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
@@ -151,8 +165,8 @@ class _Desk:
             path.write_bytes(data)
             os.utime(path, (self.built, self.built))
             self._run(["mcopy", "-m", "-i", image.name, name, f"::/{name}"])
-        used = image.read_bytes().rstrip(b"\0")
-        return used.ljust(-(-len(used) // _MIB) * _MIB, b"\0")
+        whole = image.read_bytes()
+        return whole[: -(-_used_bytes(whole, [len(data) for data in files.values()]) // _MIB) * _MIB]
 
     def _run(self, command: Sequence[str]) -> None:
         environment = {

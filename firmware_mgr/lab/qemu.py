@@ -211,7 +211,11 @@ class _ConsoleListener:
         self.connected.set()
         try:
             while data := await reader.read(1 << 16):
-                self._console.receive(data)
+                try:
+                    self._console.receive(data)
+                except OSError as e:
+                    # A full disk must not stop the card's console: what it says now is lost, and no more.
+                    LOG.warning("console log: %s", e)
         except ConnectionResetError:
             LOG.info("console connection reset")
         finally:

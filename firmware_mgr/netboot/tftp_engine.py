@@ -32,6 +32,10 @@ PACKETS_PER_WAKE = 16  # read from one socket before the others get their turn
 NO_SEGMENTATION = {errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 
 
+#: Entries of ended transfers that the heap of deadlines may hold beyond its running ones.
+_HEAP_SLACK = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A request that may be served: what, to whom, and from which of our addresses."""
@@ -76,7 +80,7 @@ class TftpEngine:
         self._device = device
         self.segmentation = sockets.has_segmentation() if segmentation is None else segmentation
         self._running: dict[Endpoint, _Running] = {}
-        self._heap: list[tuple[float, int, _Running]] = []
+        self._heap: list[tuple[float, int, Endpoint]] = []
         self._order = count()
         self._wake: asyncio.TimerHandle | None = None
 
@@ -236,8 +240,8 @@ class TftpEngine:
         if deadline is None or (running.queued is not None and running.queued <= deadline):
             return
         running.queued = deadline
-        heapq.heappush(self._heap, (deadline, next(self._order), running))
-        if self._heap[0][2] is running:
+        heapq.heappush(self._heap, (deadline, next(self._order), running.wanted.peer))
+        if self._heap[0][2] == running.wanted.peer:
             self._set_wake()
 
     def _set_wake(self) -> None:
@@ -252,7 +256,10 @@ class TftpEngine:
         self._wake = None
         now = self._clock.monotonic()
         while self._heap and self._heap[0][0] <= now:
-            _, _, running = heapq.heappop(self._heap)
+            deadline, _, peer = heapq.heappop(self._heap)
+            running = self._running.get(peer)
+            if running is None or running.queued != deadline:
+                continue  # of a transfer that has ended
             running.queued = None
             self._perform(running, running.machine.receive(tftp.TimePassed(), now))
         self._set_wake()
@@ -263,6 +270,9 @@ class TftpEngine:
         asyncio.get_running_loop().remove_reader(running.raw.fileno())
         running.raw.close()
         del self._running[wanted.peer]
+        if len(self._heap) > _HEAP_SLACK + 2 * len(self._running):
+            self._heap = [entry for entry in self._heap if entry[2] in self._running]
+            heapq.heapify(self._heap)
         self._bounds.leave(wanted.slot)
         seconds = self._clock.monotonic() - running.since
         self._ended(wanted, running.bytes_sent, outcome, reason, seconds=seconds)

@@ -17,6 +17,8 @@ from firmware_mgr.netboot.tftp_codec import BLOCK_NUMBERS, DATA_HEADER, Opcode
 
 PIECE_BYTES = 1 << 20
 HELD_BYTES = 128 << 20
+#: Packets framed at a time: small blocks are many, and the event loop waits meanwhile.
+PIECE_PACKETS = 1024
 
 _HEADER = Struct(">HH")
 assert _HEADER.size == DATA_HEADER
@@ -34,7 +36,7 @@ class FramePool:
     def window(self, blob: Blob, blksize: int, first: int, count: int) -> list[memoryview]:
         """Packets of `count` blocks from `first` (counted from 1) on: views of packets in a row, each of
         `blksize` + 4 bytes but the blob's last. Raises DeviceError when the file cannot be read."""
-        per_piece = max(1, PIECE_BYTES // blksize)
+        per_piece = max(1, min(PIECE_BYTES // blksize, PIECE_PACKETS))
         stride = blksize + DATA_HEADER
         views = []
         while count > 0:

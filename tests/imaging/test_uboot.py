@@ -92,3 +92,10 @@ def test_missing_tools_are_listed_with_the_command_that_installs_them(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match=r"dtc.*apt-get install .*device-tree-compiler"):
         build_uboot_files(board, TEXTS, KERNEL, INITRAMFS, BUILT)
+
+
+def test_zeros_at_the_end_of_the_last_file_are_burned_too(board: Board) -> None:
+    whole = build_uboot_files(board, TEXTS, KERNEL, bytes(3 << 20), BUILT)
+    assert whole.fit.count(bytes(3 << 20)) == 1
+    assert whole.partition.count(bytes(3 << 20)) >= 1 and len(whole.partition) % (1 << 20) == 0
+    assert whole.fit in whole.partition
