@@ -53,7 +53,7 @@ class Placed:
 def merge(packages: Sequence[InstalledPackage]) -> dict[str, Placed]:
     """Each path of the root with the module that wins it, in the order in which they won.
 
-    Raises PeerError for a path that is a source's own; the package format refuses those that are the root's.
+    Raises PeerError for a path that is a source's own, and where one package would hide a subtree of another.
     """
     won: dict[str, Placed] = {}
     above: set[str] = set()  # directories that some winner stands in
@@ -68,11 +68,16 @@ def merge(packages: Sequence[InstalledPackage]) -> dict[str, Placed]:
             if path in won:
                 continue
             is_directory = module.kind is ModuleKind.DIRECTORY
-            if path in above and not is_directory:
-                continue  # an earlier package has a directory here
             parents = _parents(path)
-            if any(up in won and won[up].module.kind is not ModuleKind.DIRECTORY for up in parents):
-                continue  # an earlier package has a file or link in the way
+            blocking = [up for up in parents if up in won and won[up].module.kind is not ModuleKind.DIRECTORY]
+            if blocking or (path in above and not is_directory):
+                # To win a path is one thing; to hide a whole subtree with one file is another (R-2.6).
+                raise PeerError(
+                    "an earlier package has a file where this one has a directory, or the other way round",
+                    where=f"package {package.title}",
+                    expected=f"{blocking[0] if blocking else path} to be the same kind of thing in both",
+                    found=path,
+                )
             won[path] = Placed(module, mtime)
             above.update(parents)
     return won

@@ -30,15 +30,23 @@ def test_first_package_wins() -> None:
     assert winners({"a": b"1", "b": b"1"}, {"b": b"2", "c": b"2"}) == {"a": "p0", "b": "p0", "c": "p1"}
 
 
-def test_file_hides_what_later_packages_have_below_it() -> None:
-    assert winners({"x": b"file"}, {"x/y": b"hidden", "z": b""}) == {"x": "p0", "z": "p1"}
-    assert winners({"x": Link("z")}, {"x/y": b"hidden"}) == {"x": "p0"}
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"x": b"file"}, {"x/y": b"below", "z": b""}),
+        ({"x": Link("z")}, {"x/y": b"below"}),
+        ({"x/y": b""}, {"x": b"file"}),
+        ({"x/y": b""}, {"x": Link("y")}),
+    ],
+)
+def test_no_package_hides_a_subtree_of_another(first: dict[str, Content], second: dict[str, Content]) -> None:
+    with pytest.raises(PeerError, match="file where this one has a directory") as caught:
+        winners(first, second)
+    assert "p1" in caught.value.where and caught.value.expected and caught.value.found
 
 
-def test_directory_hides_a_later_file_of_its_name() -> None:
-    assert winners({"x/y": b""}, {"x": b"hidden"}) == {"x/y": "p0"}
-    assert winners({"x": Folder()}, {"x": b"hidden"}) == {"x": "p0"}
-    assert winners({"x": Folder()}, {"x": Link("y")}) == {"x": "p0"}
+def test_an_explicit_directory_wins_over_a_later_file_of_its_name() -> None:
+    assert winners({"x": Folder()}, {"x": b"later"}) == {"x": "p0"}
 
 
 def test_directories_of_several_packages_are_one() -> None:
