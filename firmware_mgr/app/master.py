@@ -9,10 +9,12 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import resource
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -34,7 +36,7 @@ from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
-from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
+from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.netboot.clock import SystemClock
 from firmware_mgr.netboot.served import ServerIdentity
@@ -112,11 +114,17 @@ class _Part(Protocol):
 async def run(options: argparse.Namespace) -> None:
     paths = MasterPaths(options.dir)
     paths.make()
-    interface = IPv4Interface(options.address)
+    try:
+        interface = IPv4Interface(options.address)
+        deadlines = Deadlines(**json.loads(options.deadlines))
+    except (ValueError, TypeError) as e:
+        names = ", ".join(field.name for field in fields(Deadlines))
+        expected = f'such as 10.77.0.1/24 and {{"booting": 60}}; deadlines are {names}'
+        raise UsageError("unusable --address or --deadlines", expected=expected, found=str(e)) from e
     settings = Settings(
         interface.ip,
         interface.network,
-        deadlines=Deadlines(**json.loads(options.deadlines)),
+        deadlines=deadlines,
         trial_tries=options.trial_tries,
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
@@ -131,7 +139,7 @@ async def run(options: argparse.Namespace) -> None:
         authority=authority,
         burn_log=BurnLog(catalogue, open_record_key(paths.authority)),
         hands=hands,
-        boards=known_boards(),
+        boards=known_boards(options.board),
         settings=settings,
     )
     netboot = NetbootServers(
@@ -144,7 +152,7 @@ async def run(options: argparse.Namespace) -> None:
     )
     host, ports = str(interface.ip), settings.ports
     bulk = bulk_app(master.find_blob, master.bulk_served)
-    boards = known_boards()
+    boards = known_boards(options.board)
     intake = Intake(
         catalogue,
         blobs,
@@ -174,7 +182,7 @@ async def _run_parts(parts: list[_Part], master: Master) -> None:
         for part in parts:
             await part.start()
             started.append(part)
-        log.info("master is up")
+        log.info("master is up on %s, pid %d", master.settings.address, os.getpid())
         assert master.engine.broken is not None
         master.engine.broken.add_done_callback(lambda _: stopping.set())
         await stopping.wait()
@@ -199,6 +207,7 @@ def main() -> None:
     parser.add_argument("--address", required=True, help="own address and network: 10.77.0.1/24")
     parser.add_argument("--interface", help="where DHCP and TFTP are served; all when not given")
     parser.add_argument("--hands", type=Path, help="socket of the chassis or rack daemon")
+    parser.add_argument("--board", type=Path, action="append", default=[], help="a board file of your own")
     parser.add_argument("--deadlines", default="{}", help="JSON: seconds by state, to change the defaults")
     parser.add_argument("--trial-tries", type=int, default=2)
     parser.add_argument("--no-master-policy", choices=("wait", "run"), default="wait")
@@ -211,7 +220,7 @@ def main() -> None:
     try:
         _take_descriptors()
         asyncio.run(run(options))
-    except FwmgrError as e:
+    except (FwmgrError, OSError) as e:
         log.error("%s", e)
         raise SystemExit(1) from e
 

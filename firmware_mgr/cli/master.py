@@ -19,6 +19,7 @@ from rich.console import Console
 from firmware_mgr.cli.chassis import client_for
 from firmware_mgr.master.client import MasterClient
 from firmware_mgr.master.site import MasterPaths, trust_key, write_trust
+from firmware_mgr.model.errors import UsageError
 
 app = typer.Typer(help="The master: run it, look at it, say whom it trusts.", no_args_is_help=True)
 
@@ -47,6 +48,9 @@ def run(
         str | None, typer.Option(help="Own address and network on the backplane, such as 10.77.0.1/24.")
     ] = None,
     interface: Annotated[str | None, typer.Option(help="Where DHCP and TFTP are served.")] = None,
+    board: Annotated[
+        list[Path] | None, typer.Option(help="A board file of your own; may be given again.")
+    ] = None,
     deadlines: Annotated[str, typer.Option(help="JSON: seconds by state, to change the defaults.")] = "{}",
     trial_tries: Annotated[int, typer.Option(help="How often a new boot image is started.")] = 2,
     no_master_policy: Annotated[
@@ -71,6 +75,8 @@ def run(
     command += ["--no-master-policy", no_master_policy, "--no-master-seconds", str(no_master_seconds)]
     if interface is not None:
         command += ["--interface", interface]
+    for file in board or []:
+        command += ["--board", str(file.absolute())]
     if verbose:
         command.append("--verbose")
     whole = [*prefix, *command]
@@ -108,6 +114,13 @@ def trust(
     typer.echo(f"trust for boot images: {paths.trust}")
 
 
+def write_file(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as e:
+        raise UsageError("cannot be written", where=str(path), found=e.strerror) from e
+
+
 @app.command()
 def record(
     out: Annotated[Path | None, typer.Option(help="Write to this file, and its signature beside it.")] = None,
@@ -118,9 +131,9 @@ def record(
     if out is None:
         typer.echo(answer["document"])
         return
-    out.write_text(answer["document"])
+    write_file(out, answer["document"].encode())
     signature = out.with_name(out.name + ".sig")
-    signature.write_bytes(base64.b64decode(answer["signature"]))
+    write_file(signature, base64.b64decode(answer["signature"]))
     Console().print(
         f"{out}: {len(json.loads(answer['document'])['records'])} burns; signature in {signature}"
     )

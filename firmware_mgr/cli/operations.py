@@ -54,7 +54,14 @@ def burn_all(
     client = master_client(directory)
     operation = client.post("/v1/burn-all", {"slots": slot or None, "renew_keys": renew_keys, "erase": erase})
     if wait:
-        operation = watch(client, operation["id"], quiet=as_json)
+        try:
+            operation = watch(client, operation["id"], quiet=as_json)
+        except KeyboardInterrupt:
+            identifier = operation["id"]
+            typer.echo(
+                f"{identifier} goes on. Look: fwmgr operations {identifier}. Stop: add --cancel", err=True
+            )
+            raise
     if as_json:
         typer.echo(json.dumps(operation, indent=1))
     elif wait:
@@ -124,6 +131,8 @@ def operations(
 ) -> None:
     """Operations, the newest last; or one of them."""
     client = master_client(directory)
+    if cancel and identifier is None:
+        raise typer.BadParameter("name the operation to cancel: fwmgr operations ID --cancel")
     if identifier is not None:
         operation = (
             client.post(f"/v1/operations/{identifier}/cancel")
@@ -164,7 +173,7 @@ def print_operation(operation: dict[str, Any]) -> None:
     keys = ", ".join(f"{slot} {card['key']}" for slot, card in operation["cards"].items() if card["key"])
     console.print(f"keys: slot {keys}" if keys else "no card has shown its key")
     for slot, card in operation["cards"].items():
-        if card["reason"] and card["state"] == "failed":
+        if card["reason"] and operation["finished"] and card["state"] != "in service":
             console.print(f"slot {slot}: {plain(card['reason'])}")
 
 

@@ -50,7 +50,7 @@ class MasterClient:
                 "no master answers",
                 where=where,
                 found=e.os_error.strerror,
-                hint="start one with: fwmgr master run",
+                hint="start one with: fwmgr master run --chassis var/chassis",
             ) from e
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as e:
             raise PeerError("the master's answer broke off", where=where, found=str(e)) from e

@@ -254,6 +254,8 @@ class Engine:
             # An earlier master died between off and on.
             self._cycle(entry, netboot=entry.life.state is CardState.RESET)
         else:
+            self.drop_link(entry)
+            entry.hello, entry.processes = None, []
             await self.happened(entry, CardEvent.POWERED_OFF, "its power is off")
 
     # Time.

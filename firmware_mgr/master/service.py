@@ -29,9 +29,12 @@ from firmware_mgr.master.trust import Authority
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.lifecycle import CardState
-from firmware_mgr.netboot.events import NetbootEvent, TransferEnded, TransferStarted
+from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 
 log = logging.getLogger(__name__)
+
+#: Different complaints about netboot clients that are written to the log.
+MAX_SAID = 1000
 
 #: A card in one of these that asks for files is on its way up (its agent's own DHCP is not netboot).
 _COMING_UP = frozenset({CardState.RESET, CardState.BOOTING, CardState.LOST, CardState.FAILED, CardState.HELD})
@@ -62,6 +65,7 @@ class Master:
         self.engine.watcher = self.desk
         self.conversation = Conversation(self.engine, self.gate, self.desk, burn_log)
         self._blobs = blobs
+        self._said: set[str] = set()
 
     async def start(self) -> None:
         """Take up what an earlier master left, then work."""
@@ -98,8 +102,16 @@ class Master:
     def netbooted(self, event: NetbootEvent) -> None:
         """Something happened at the netboot servers."""
         log.debug("%s", event.document())
+        if isinstance(event, DhcpDecided) and event.decision in ("ignored", "unusable", "failed"):
+            self._say_once(f"DHCP {event.message} of {event.mac} {event.decision}: {event.reason}")
         if isinstance(event, TransferStarted | TransferEnded) and event.slot is not None:
             self.engine.post(lambda: self._transferred(event))
+
+    def _say_once(self, text: str) -> None:
+        """The reason is kept, and a client that asks for ever does not fill the log."""
+        if text not in self._said and len(self._said) < MAX_SAID:
+            self._said.add(text)
+            log.warning("%s", text)
 
     async def _transferred(self, event: TransferStarted | TransferEnded) -> None:
         if event.slot is None or event.slot not in self.roster:
