@@ -26,6 +26,8 @@ from tests.scenarios.software import TOP
 
 #: Interruptions in one burn-all, at most.
 STRIKES_EACH = 4
+#: … at moments up to so many times what an undisturbed one takes, to strike warm boots too.
+WITHIN = 1.4
 #: Cases with both copies of control bad, besides those with one byte each.
 BOTH_CONTROLS = 4
 

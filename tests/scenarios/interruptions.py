@@ -21,8 +21,6 @@ from tests.scenarios.provisioned import Provisioned
 from tests.scenarios.rig import Rig
 from tests.scenarios.waiting import wait_moment
 
-#: Interruptions make a burn-all longer: moments are drawn from so many times what an undisturbed one takes.
-STRETCH = 1.4
 #: TLS, HTTP and package heads on top of what is stored: a share of it.
 WRAPPING = 1.02
 
@@ -77,13 +75,17 @@ def interrupted_burn_alls(
     *,
     strikes: int,
     each: int,
+    within: float = 1.0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[BurnAll]:
-    """As many burn-alls of pristine cards as it takes for that many strikes, `each` in one at most."""
+    """As many burn-alls of pristine cards as it takes for that many strikes, `each` in one at most.
+
+    Moments are drawn from `within` times what an undisturbed burn-all takes: the disturbed ones take longer.
+    """
     done: list[BurnAll] = []
     left = strikes
     while left > 0:
-        burn_all = _burn_all(provisioned, victim, rng, min(each, left))
+        burn_all = _burn_all(provisioned, victim, rng, min(each, left), within)
         left -= len(burn_all.strikes)
         _check(burn_all, victim, provisioned)
         tell(str(burn_all))
@@ -91,7 +93,9 @@ def interrupted_burn_alls(
     return done
 
 
-def _burn_all(provisioned: Provisioned, victim: Victim, rng: random.Random, count: int) -> BurnAll:
+def _burn_all(
+    provisioned: Provisioned, victim: Victim, rng: random.Random, count: int, within: float
+) -> BurnAll:
     rig = provisioned.rig
     rig.stop_master()
     rig.all_off()
@@ -101,7 +105,7 @@ def _burn_all(provisioned: Provisioned, victim: Victim, rng: random.Random, coun
     identifier = rig.burn_all()
     begun = time.monotonic()
     strikes: list[Strike] = []
-    for moment in sorted(rng.uniform(0, STRETCH * provisioned.seconds) for _ in range(count)):
+    for moment in sorted(rng.uniform(0, within * provisioned.seconds) for _ in range(count)):
         if not wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
             break
         cards = rig.operation(identifier)["cards"]
@@ -110,6 +114,8 @@ def _burn_all(provisioned: Provisioned, victim: Victim, rng: random.Random, coun
             slot: card["progress"]["written"] for slot, card in cards.items() if card["state"] == "burning"
         }
         struck = _strike(rig, victim, rng)
+        if victim is Victim.MASTER and rig.operation(identifier)["masters"] < len(strikes) + 2:
+            break  # it ended just before the master did
         strikes.append(Strike(moment, struck, states, written))
     operation = rig.wait_burned(identifier)
     result = BurnAll(operation, strikes)

@@ -1,4 +1,4 @@
-"""Issue 2, done when 3: burn-all with kills and power cuts. `tools/campaign kills cuts` does ten of each."""
+"""Issue 2, done when 3: burn-all with kills and power cuts. `tools/campaign` does ten of each, also later."""
 
 from __future__ import annotations
 

@@ -32,12 +32,15 @@ def _files(rig: Rig) -> set[Path]:
     return {path for path in rig.master.blobs.rglob("*") if path.is_file()}
 
 
-def _assert_refused(rig: Rig, command: tuple[str | Path, ...], *words: str) -> None:
-    """A command ends with 1, says these words, and leaves the master as it was."""
+REFUSED_CODE, WRONG_USAGE_CODE = 1, 2
+
+
+def _assert_refused(rig: Rig, command: tuple[str | Path, ...], *words: str, code: int = REFUSED_CODE) -> None:
+    """A command ends with that code, says these words, and leaves the master as it was."""
     before = _files(rig), rig.client.get("/v1/images"), rig.client.get("/v1/packages")
     said = ask(*command, "--dir", rig.master.directory)
     text = " ".join(said.error.split())
-    assert said.code == 1, f"{command}: {said}"
+    assert said.code == code, f"{command}: {said}"
     for word in words:
         assert word in text, f"no “{word}” in: {text}"
     assert (_files(rig), rig.client.get("/v1/images"), rig.client.get("/v1/packages")) == before
@@ -72,7 +75,8 @@ def test_image_for_another_cpu_or_board_is_not_taken(
 
     wanted = burned.card(slot)["record"]["wanted"]
     command = ("card", "want", str(slot), "--image", "other")
-    _assert_refused(burned, command, "no such boot image", "board qemu-aarch64", "expected", "found other")
+    words = ("no such boot image", "board qemu-aarch64", "expected", "found other")
+    _assert_refused(burned, command, *words, code=WRONG_USAGE_CODE)
     assert burned.card(slot)["record"]["wanted"] == wanted
 
 

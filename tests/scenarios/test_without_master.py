@@ -12,7 +12,7 @@ from tests.scenarios.waiting import wait_until
 pytestmark = pytest.mark.qemu
 
 #: What the user sets. The cards are told while there is a master and keep it in their flash.
-ALONE_SECONDS = 15
+ALONE_SECONDS = 8
 UP = 120.0
 
 
