@@ -16,6 +16,7 @@ from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
 from firmware_mgr.card.settings import AgentSettings
+from firmware_mgr.card.uplink import TlsUplink
 from firmware_mgr.flash.device import FileDevice
 from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import SlotId
@@ -86,7 +87,8 @@ async def run() -> None:
         )
 
     words = LoaderWords.read(Path("/proc/cmdline").read_text())
-    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner)
+    uplink = TlsUplink(settings.authority)
+    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner, uplink)
     await Agent(parts).run()
 
 

@@ -17,14 +17,14 @@ from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
 from firmware_mgr.card.burn import Burner
 from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
-from firmware_mgr.card.https import BulkClient, enrol
-from firmware_mgr.card.identity import Identity, client_context
+from firmware_mgr.card.identity import Identity
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
 from firmware_mgr.card.processes import ProcessState
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
+from firmware_mgr.card.uplink import Uplink
 from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.store import Extent
 from firmware_mgr.link import messages as m
@@ -38,7 +38,6 @@ log = logging.getLogger("agent")
 PROGRESS_SECONDS = 0.3
 #: Changes of processes are collected for so long.
 STATUS_SECONDS = 0.5
-CONNECT_SECONDS = 10.0
 NO_MASTER = "settings/no-master"
 
 
@@ -80,6 +79,7 @@ class AgentParts:
     device: FlashDevice
     words: LoaderWords
     make_runner: Callable[[Callable[[ProcessStatus], None], Callable[[DeviceError], None]], Runner]
+    uplink: Uplink
 
 
 class Agent:
@@ -224,7 +224,7 @@ class Agent:
             lease = self._lease = await self._host.network(self._last_lease())
             if self._identity.certificate_pem is None:
                 await self._enrol(lease)
-            stream = await self._connect(lease)
+            stream = await self._parts.uplink.connect(lease, self._identity)
         except (OSError, TimeoutError, FwmgrError) as e:
             log.warning("no link to the master: %s", e or type(e).__name__)
             self._post(cm.LinkLost(str(e)))
@@ -242,20 +242,11 @@ class Agent:
             "cpu": settings.cpu.value,
             "csr": self._identity.signing_request(self._slot),
         }
-        context = client_context(settings.authority, None)
-        pem = await asyncio.to_thread(enrol, lease.master, context, request)
+        pem = await self._parts.uplink.enrol(lease, request)
         self._identity = self._identity.with_certificate(pem.encode())
         if self._areas.state is not None:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
-
-    async def _connect(self, lease: NetworkLease) -> LinkStream:
-        context = client_context(self._parts.settings.authority, self._identity)
-        opening = asyncio.open_connection(
-            lease.master, m.LINK_PORT, ssl=context, server_hostname=m.MASTER_NAME
-        )
-        reader, writer = await asyncio.wait_for(opening, CONNECT_SECONDS)
-        return LinkStream(reader, writer)
 
     async def _listen(self, stream: LinkStream) -> None:
         reason = "the master closed the link"
@@ -326,7 +317,7 @@ class Agent:
 
         assert self._lease is not None
         settings = self._parts.settings
-        blobs = BulkClient(self._lease.master, client_context(settings.authority, self._identity))
+        blobs = self._parts.uplink.blobs(self._lease, self._identity)
         burner = Burner(
             self._areas,
             blobs,

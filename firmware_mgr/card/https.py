@@ -24,21 +24,36 @@ MAX_BARREN_TRIES = 8
 RETRY_SECONDS = 1.0
 
 
-class _Connection(http.client.HTTPSConnection):
-    """The master is reached by address and known by name."""
+#: Connects to a host's port and shakes hands. Raises OSError.
+Dial = Callable[[str, int, ssl.SSLContext], socket.socket]
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+
+def dial_tls(host: str, port: int, context: ssl.SSLContext, own_address: str | None = None) -> socket.socket:
+    """See Dial: over the kernel's TCP. The master is reached by address and known by name."""
+    own = None if own_address is None else (own_address, 0)
+    plain = socket.create_connection((host, port), TIMEOUT_SECONDS, own)
+    return context.wrap_socket(plain, server_hostname=MASTER_NAME)
+
+
+class _Connection(http.client.HTTPSConnection):
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, dial: Dial) -> None:
         super().__init__(host, port, timeout=TIMEOUT_SECONDS)
         self._tls = context
+        self._dial = dial
 
     def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), TIMEOUT_SECONDS)
-        self.sock = self._tls.wrap_socket(plain, server_hostname=MASTER_NAME)
+        self.sock = self._dial(self.host, self.port, self._tls)
 
 
-def enrol(host: str, context: ssl.SSLContext, request: dict[str, Any], port: int = ENROL_PORT) -> str:
+def enrol(
+    host: str,
+    context: ssl.SSLContext,
+    request: dict[str, Any],
+    port: int = ENROL_PORT,
+    dial: Dial = dial_tls,
+) -> str:
     """Ask the authority for a certificate; returns it as PEM. Raises PeerError with the master's reason."""
-    connection = _Connection(host, port, context)
+    connection = _Connection(host, port, context, dial)
     where = f"enrolment at {host}:{port}"
     try:
         body = json.dumps(request).encode()
@@ -70,11 +85,13 @@ class BulkClient:
         context: ssl.SSLContext,
         port: int = BULK_PORT,
         pause: Callable[[float], None] = time.sleep,
+        dial: Dial = dial_tls,
     ) -> None:
         self._host = host
         self._port = port
         self._context = context
         self._pause = pause
+        self._dial = dial
         self._connection: _Connection | None = None
 
     def fetch(self, digest: Digest, start: int, length: int) -> Iterator[bytes]:
@@ -104,7 +121,7 @@ class BulkClient:
 
     def _get(self, digest: Digest, start: int, length: int) -> Iterator[bytes]:
         if self._connection is None:
-            self._connection = _Connection(self._host, self._port, self._context)
+            self._connection = _Connection(self._host, self._port, self._context, self._dial)
         end = start + length - 1
         self._connection.request("GET", f"/v1/blobs/{digest}", headers={"Range": f"bytes={start}-{end}"})
         response = self._connection.getresponse()
