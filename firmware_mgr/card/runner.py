@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -61,6 +62,14 @@ _RUNNING = (ProcessState.STARTING, ProcessState.READY, ProcessState.STOPPING)
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a runner asks of the card's kernel besides worlds. A simulated card answers otherwise."""
+
+    measure: Callable[[Path], int]
+    answers: Callable[[int], Awaitable[bool]]
+
+
 class _Member:
     """A process of the set with what belongs to it."""
 
@@ -101,7 +110,9 @@ class SetRunner:
         on_lost: Callable[[WorldLost], None] | None = None,
         worlds: WorldMaker | None = None,
         limits: Limits | None = None,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        self._around = surroundings or Surroundings(_sync_and_measure, _answers)
         self._partition = store_partition
         self._state = state_directory
         self._directory = run_directory
@@ -208,7 +219,7 @@ class SetRunner:
                 log = ProcessLog(self._directory / "log" / f"{spec.name}.log")
                 self._members.append(_Member(package, ProcessMachine(spec, self._limits), log))
             self._notify = NotifySocket(self._directory / "run" / NOTIFY_NAME, self._on_notice)
-            partition_size = await asyncio.to_thread(_sync_and_measure, self._partition)
+            partition_size = await asyncio.to_thread(self._around.measure, self._partition)
         except OSError as e:
             raise DeviceError(
                 "set cannot be prepared", where=str(e.filename or f"set {name}"), found=e.strerror or str(e)
@@ -299,7 +310,7 @@ class SetRunner:
         """Tell Ready once the port answers, unless that run is over before."""
         machine = member.machine
         while machine.state is ProcessState.STARTING and machine.pid == pid:
-            if await _answers(machine.spec.readiness.port):
+            if await self._around.answers(machine.spec.readiness.port):
                 if machine.state is ProcessState.STARTING and machine.pid == pid:
                     self._tell(member, s.Ready())
                 return

@@ -10,7 +10,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,14 +75,27 @@ class LinkEvents(Protocol):
     async def lost(self, link: Link) -> None: ...
 
 
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening socket of this machine. Raises OSError."""
+    return socket.create_server((host, port), backlog=1024)
+
+
 class LinkServer:
+    """`listen` opens the socket that is accepted from."""
+
     def __init__(
-        self, events: LinkEvents, context: ssl.SSLContext, host: str, port: int = m.LINK_PORT
+        self,
+        events: LinkEvents,
+        context: ssl.SSLContext,
+        host: str,
+        port: int = m.LINK_PORT,
+        listen: Callable[[str, int], socket.socket] = listen_tcp,
     ) -> None:
         self._events = events
         self._context = context
         self._host = host
         self._port = port
+        self._listen = listen
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: Counter[str] = Counter()
         self._accepting: asyncio.Task[None] | None = None
@@ -94,7 +107,7 @@ class LinkServer:
         return int(self._listening.getsockname()[1])
 
     async def start(self) -> None:
-        listening = socket.create_server((self._host, self._port), backlog=1024)
+        listening = self._listen(self._host, self._port)
         listening.setblocking(False)
         self._listening = listening
         self._accepting = asyncio.create_task(self._accept(listening))

@@ -19,7 +19,7 @@ from firmware_mgr.netboot.dhcp_listener import DhcpListener
 from firmware_mgr.netboot.events import NetbootEvent
 from firmware_mgr.netboot.http import NetbootHttp
 from firmware_mgr.netboot.served import Directory, Leases, ServerIdentity
-from firmware_mgr.netboot.sockets import PacketSocket, bind_to_device, cannot_listen
+from firmware_mgr.netboot.sockets import KernelNetwork, Network
 from firmware_mgr.netboot.tftp_engine import TftpEngine
 from firmware_mgr.netboot.tftp_frames import FramePool
 from firmware_mgr.netboot.tftp_listener import TftpListener
@@ -54,6 +54,7 @@ class NetbootServers:
         ports: Ports = Ports(),
         bounds: TransferBounds | None = None,
         pool: FramePool | None = None,
+        network: Network | None = None,
     ) -> None:
         self._directory = directory
         self._leases = leases
@@ -63,6 +64,7 @@ class NetbootServers:
         self._on_event = on_event
         self._bounds = bounds or TransferBounds()
         self._pool = pool or FramePool()
+        self._network = network or KernelNetwork()
         self.ports = ports
         self.tftp_engine: TftpEngine | None = None
         self._udp: list[DhcpListener | TftpListener] = []
@@ -72,16 +74,23 @@ class NetbootServers:
         """Listen on all three ports, or raise DeviceError and listen on none."""
         wanted = self.ports
         with ExitStack() as opened:
-            dhcp = PacketSocket.open(wanted.dhcp, self._interface, broadcast=True)
+            dhcp = self._network.packets(wanted.dhcp, self._interface, broadcast=True)
             opened.callback(dhcp.close)
-            tftp = PacketSocket.open(wanted.tftp, self._interface)
+            tftp = self._network.packets(wanted.tftp, self._interface)
             opened.callback(tftp.close)
-            http = self._http_socket(wanted.http)
+            http = self._network.listening(self._identity.address, wanted.http, self._interface)
             opened.callback(http.close)
             await self._start_http(http)
             opened.pop_all()
         self.ports = replace(wanted, dhcp=dhcp.port, tftp=tftp.port, http=http.getsockname()[1])
-        engine = TftpEngine(self._pool, self._bounds, self._clock, self._on_event, device=self._interface)
+        engine = TftpEngine(
+            self._pool,
+            self._bounds,
+            self._clock,
+            self._on_event,
+            device=self._interface,
+            network=self._network,
+        )
         self.tftp_engine = engine
         self._udp = [
             DhcpListener(
@@ -114,17 +123,6 @@ class NetbootServers:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-
-    def _http_socket(self, port: int) -> socket.socket:
-        raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        try:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bind_to_device(raw, self._interface)
-            raw.bind((str(self._identity.address), port))
-        except OSError as e:
-            raw.close()
-            raise cannot_listen("TCP", port, self._interface, e) from e
-        return raw
 
     async def _start_http(self, raw: socket.socket) -> None:
         http = NetbootHttp(self._directory, self._bounds, self._clock, self._on_event)

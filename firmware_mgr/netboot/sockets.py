@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from struct import Struct
-from typing import Self
+from typing import Protocol, Self
 
 from firmware_mgr.model.errors import DeviceError
 
@@ -142,6 +142,46 @@ def cannot_listen(kind: str, port: int, device: str | None, error: OSError) -> D
         found=error.strerror,
         hint="is another server running, and may this process use low ports?",
     )
+
+
+class Network(Protocol):
+    """Where the servers' sockets come from. A seam."""
+
+    def packets(self, port: int, device: str | None, *, broadcast: bool = False) -> PacketSocket:
+        """Raises DeviceError."""
+
+    def connected(self, local: IPv4Address, peer: Endpoint, device: str | None) -> socket.socket:
+        """Raises OSError."""
+
+    def listening(self, address: IPv4Address, port: int, device: str | None) -> socket.socket:
+        """A bound TCP socket. Raises DeviceError."""
+
+    def segmentation(self) -> bool:
+        """Whether one send may be cut into equal packets."""
+
+
+class KernelNetwork:
+    """See Network: this machine's."""
+
+    def packets(self, port: int, device: str | None, *, broadcast: bool = False) -> PacketSocket:
+        return PacketSocket.open(port, device, broadcast=broadcast)
+
+    def connected(self, local: IPv4Address, peer: Endpoint, device: str | None) -> socket.socket:
+        return connected_socket(local, peer, device)
+
+    def listening(self, address: IPv4Address, port: int, device: str | None) -> socket.socket:
+        raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bind_to_device(raw, device)
+            raw.bind((str(address), port))
+        except OSError as e:
+            raw.close()
+            raise cannot_listen("TCP", port, device, e) from e
+        return raw
+
+    def segmentation(self) -> bool:
+        return has_segmentation()
 
 
 def path_mtu(raw: socket.socket) -> int:

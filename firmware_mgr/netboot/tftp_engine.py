@@ -72,13 +72,15 @@ class TftpEngine:
         *,
         device: str | None = None,
         segmentation: bool | None = None,
+        network: sockets.Network | None = None,
     ) -> None:
         self._pool = pool
         self._bounds = bounds
         self._clock = clock
         self._on_event = on_event
         self._device = device
-        self.segmentation = sockets.has_segmentation() if segmentation is None else segmentation
+        self._network = network or sockets.KernelNetwork()
+        self.segmentation = self._network.segmentation() if segmentation is None else segmentation
         self._running: dict[Endpoint, _Running] = {}
         self._heap: list[tuple[float, int, Endpoint]] = []
         self._order = count()
@@ -100,7 +102,7 @@ class TftpEngine:
             self._refused(wanted, full)
             return
         try:
-            raw = sockets.connected_socket(wanted.local, wanted.peer, self._device)
+            raw = self._network.connected(wanted.local, wanted.peer, self._device)
         except OSError as e:
             self._bounds.leave(wanted.slot)
             self._refused(wanted, f"no socket: {e.strerror}")
@@ -119,7 +121,7 @@ class TftpEngine:
     def refuse(self, peer: Endpoint, local: IPv4Address, error: codec.Error) -> None:
         """Send one ERROR from a port of its own; when it cannot be sent the client asks again."""
         try:
-            with sockets.connected_socket(local, peer, self._device) as raw:
+            with self._network.connected(local, peer, self._device) as raw:
                 raw.send(codec.serialise(error))
         except OSError:
             pass
