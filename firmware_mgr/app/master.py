@@ -19,7 +19,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
 
-from firmware_mgr.imaging.board import SHIPPED_BOARDS, load_board
+from firmware_mgr.imaging.board import SHIPPED_BOARDS, Board, load_board
 from firmware_mgr.imaging.manifest import PARTITION_FILE, read_boot_image
 from firmware_mgr.link.messages import BootPieces
 from firmware_mgr.master.api import Api
@@ -39,7 +39,7 @@ from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.netboot.clock import SystemClock
-from firmware_mgr.netboot.served import ServerIdentity
+from firmware_mgr.netboot.served import BootFile, ServerIdentity
 from firmware_mgr.netboot.servers import NetbootServers
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.rack.client import HandsClient
@@ -97,12 +97,19 @@ def read_image(folder: Path, boards: Mapping[str, BoardFacts]) -> ReadImage:
 def known_boards(extra: Sequence[Path] = ()) -> dict[str, BoardFacts]:
     """The facts of every board file that is shipped or named."""
     boards = [load_board(path) for path in (*sorted(SHIPPED_BOARDS.glob("*.toml")), *extra)]
-    return {
-        board.name: BoardFacts(
-            board.name, board.cpu, frozenset(board.netboot.client_architectures), board.netboot.boot_file
-        )
-        for board in boards
-    }
+    return {board.name: board_facts(board) for board in boards}
+
+
+def board_facts(board: Board) -> BoardFacts:
+    """What the master needs of a board file."""
+    netboot = board.netboot
+    return BoardFacts(
+        name=board.name,
+        cpu=board.cpu,
+        client_architectures=frozenset(netboot.client_architectures),
+        boot_file=netboot.boot_file,
+        boot_files=tuple(BootFile(row.client, row.file, row.is_ipxe) for row in netboot.boot_files),
+    )
 
 
 class _Part(Protocol):

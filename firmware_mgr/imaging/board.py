@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, check_name
+from firmware_mgr.netboot.clients import CLIENT_NAMES, IPXE_NAME
 
 #: The folder of board files that comes with the source tree.
 SHIPPED_BOARDS = Path(__file__).resolve().parents[2] / "board-configs"
@@ -48,6 +49,12 @@ def _board_name(text: str) -> str:
         return check_name(text, "board")
     except UsageError as e:
         raise ValueError(f"expected {e.expected}") from e
+
+
+def _client_name(text: str) -> str:
+    if text not in CLIENT_NAMES:
+        raise ValueError(f"expected one of {', '.join(sorted(CLIENT_NAMES))}")
+    return text
 
 
 Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(_area_size)]
@@ -102,16 +109,36 @@ class Kernel(_Section):
     modules: tuple[Word, ...] = Field(strict=False)
 
 
+class BootFileRow(_Section):
+    """What one kind of client boots: `client` is a name of netboot's table (docs/NETBOOT.md)."""
+
+    client: Annotated[str, AfterValidator(_client_name)]
+    file: Word
+    is_ipxe: bool = False
+
+
+def _ending_chain(rows: tuple[BootFileRow, ...]) -> tuple[BootFileRow, ...]:
+    """iPXE that is sent iPXE would load itself for ever."""
+    if len({row.client for row in rows}) < len(rows):
+        raise ValueError("expected each client once")
+    scripts = any(row.client == IPXE_NAME and not row.is_ipxe for row in rows)
+    if any(row.is_ipxe for row in rows) and not scripts:
+        raise ValueError("expected a row for client ipxe, beside one whose file is iPXE")
+    return rows
+
+
 class Netboot(_Section):
-    """How this board shows itself in DHCP, and the file its loader asks for.
+    """How this board shows itself in DHCP, and the files its loaders ask for.
 
     `client_architectures` are values of option 93 (RFC 4578 §2.1, IANA's registry of processor
-    architectures), `vendor_classes` the beginnings of option 60.
+    architectures), `vendor_classes` the beginnings of option 60. `boot_file` is for every client that
+    `boot_files` does not name.
     """
 
     client_architectures: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = Field(strict=False)
     vendor_classes: tuple[str, ...] = Field(strict=False)
     boot_file: Word
+    boot_files: Annotated[tuple[BootFileRow, ...], AfterValidator(_ending_chain)] = Field((), strict=False)
 
 
 class Qemu(_Section):

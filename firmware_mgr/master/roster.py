@@ -166,6 +166,7 @@ class Roster:
             boot_file=board.boot_file,
             files=files,
             client_architectures=board.client_architectures,
+            boot_files=board.boot_files,
         )
 
     def netboot_image(self, entry: Entry) -> ImageRecord | None:

@@ -9,6 +9,7 @@ from firmware_mgr.link import messages as m
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.netboot.served import BootFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class BoardFacts:
     cpu: CpuArch
     client_architectures: frozenset[int]
     boot_file: str
+    boot_files: tuple[BootFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

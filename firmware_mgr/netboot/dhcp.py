@@ -12,8 +12,16 @@ from enum import Enum
 from ipaddress import IPv4Address
 
 from firmware_mgr.netboot import dhcp_codec as codec
+from firmware_mgr.netboot.clients import PXE_CLASS
 from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
-from firmware_mgr.netboot.dhcp_reply import BROADCAST, Destination, destination, nak_packet, reply_packet
+from firmware_mgr.netboot.dhcp_reply import (
+    BROADCAST,
+    Destination,
+    boot_service_packet,
+    destination,
+    nak_packet,
+    reply_packet,
+)
 from firmware_mgr.netboot.served import Lease, LeaseState, ServedCard, ServerIdentity
 
 SET_ASIDE_SECONDS = 300  # ours: how long a declined address is not given out
@@ -21,11 +29,12 @@ SET_ASIDE_SECONDS = 300  # ours: how long a declined address is not given out
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How a packet came: index of the interface (0 when unknown), and the addresses in its IP header."""
+    """How a packet came: index of the interface (0 when unknown), addresses in its IP header, its port."""
 
     interface: int
     source: IPv4Address
     destination: IPv4Address
+    port: int = 68
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +154,31 @@ def decide(
     if unfit is not None:
         return Ignored(unfit)
     return RULES[message](_Case(packet, arrival, card, server, lease, now))
+
+
+def decide_boot_service(
+    packet: DhcpPacket, arrival: Arrival, card: ServedCard | None, server: ServerIdentity
+) -> Decision:
+    """Judge what came to port 4011, where a PXE client that has its address asks what to boot.
+
+    Answered is only the card itself, at its own address: others could have it sent to a third.
+    """
+    if packet.op is not Op.REQUEST:
+        return Ignored("a server's packet")
+    if packet.number(codec.OPT_MESSAGE_TYPE) not in (MessageType.REQUEST, MessageType.INFORM):
+        return Ignored("the boot service answers REQUEST and INFORM")
+    if not packet.options.get(codec.OPT_VENDOR_CLASS, b"").startswith(PXE_CLASS):
+        return Ignored("the boot service answers PXE clients")
+    if card is None:
+        return Ignored(f"no card has MAC {packet.mac}")
+    if arrival.source != card.address:
+        return Ignored(f"asked from {arrival.source}, the card's address is {card.address}")
+    unfit = _unfit(packet, card, server)
+    if unfit is not None:
+        return Ignored(unfit)
+    reply, limit = boot_service_packet(packet, card, server)
+    to = Destination(card.address, port=arrival.port)
+    return Reply(reply, MessageType.ACK, to, limit, None, "boot service")
 
 
 def _unfit(packet: DhcpPacket, card: ServedCard, server: ServerIdentity) -> str | None:

@@ -1,6 +1,6 @@
-"""The DHCP port: reads packets, has them judged, records leases, sends replies, and tells what happened.
+"""The DHCP port, and PXE's boot service: reads packets, has them judged, records leases, sends replies.
 
-Knows the order (record, then send). Refuses to know the rules.
+Tells what happened. Knows the order (record, then send). Refuses to know the rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from collections.abc import Callable
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.netboot import dhcp_codec as codec
 from firmware_mgr.netboot.clock import Clock
-from firmware_mgr.netboot.dhcp import MESSAGES, Arrival, Decision, Ignored, Recorded, Reply, Unusable, decide
+from firmware_mgr.netboot.dhcp import (
+    MESSAGES,
+    Arrival,
+    Decision,
+    Ignored,
+    Recorded,
+    Reply,
+    Unusable,
+    decide,
+    decide_boot_service,
+)
 from firmware_mgr.netboot.dhcp_codec import DhcpPacket
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, NetProtocol, PacketUnusable, ReplyUnsent
 from firmware_mgr.netboot.served import Directory, Lease, Leases, LeaseState, ServedCard, ServerIdentity
@@ -32,6 +42,7 @@ class DhcpListener:
         on_event: Callable[[NetbootEvent], None],
         relay_port: int,
         client_port: int,
+        boot_service: bool = False,
     ) -> None:
         self._socket = socket
         self._directory = directory
@@ -41,6 +52,7 @@ class DhcpListener:
         self._on_event = on_event
         self._relay_port = relay_port
         self._client_port = client_port
+        self._boot_service = boot_service
 
     def start(self) -> None:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
@@ -65,11 +77,10 @@ class DhcpListener:
             self._on_event(PacketUnusable(NetProtocol.DHCP, datagram.peer, str(e)))
             return
         card = None if packet.mac is None else self._directory.card_by_mac(packet.mac)
-        arrival = Arrival(datagram.interface, datagram.source, datagram.destination)
+        arrival = Arrival(datagram.interface, datagram.source, datagram.destination, datagram.port)
         try:
-            lease = None if card is None else self._leases.get(card.mac)
             now = int(self._clock.unix())
-            decision = decide(packet, arrival, card, self._identity, lease, now=now)
+            decision = self._decide(packet, arrival, card, now)
             self._record(decision, now)
         except FwmgrError as e:
             self._tell(packet, card, "failed", f"leases: {e}")
@@ -77,6 +88,12 @@ class DhcpListener:
         self._report(packet, card, decision)
         if isinstance(decision, Reply):
             self._send(decision, datagram.interface)
+
+    def _decide(self, packet: DhcpPacket, arrival: Arrival, card: ServedCard | None, now: int) -> Decision:
+        if self._boot_service:
+            return decide_boot_service(packet, arrival, card, self._identity)
+        lease = None if card is None else self._leases.get(card.mac)
+        return decide(packet, arrival, card, self._identity, lease, now=now)
 
     def _record(self, decision: Decision, now: int) -> None:
         """Before the reply leaves: what a card was told must still be known after a power cut."""
@@ -115,7 +132,8 @@ class DhcpListener:
 
     def _send(self, reply: Reply, interface: int) -> None:
         relayed = reply.to.to_relay
-        to = Endpoint(reply.to.address, self._relay_port if relayed else self._client_port)
+        port = self._relay_port if relayed else reply.to.port or self._client_port
+        to = Endpoint(reply.to.address, port)
         try:
             self._socket.send(
                 codec.serialise(reply.packet, reply.limit),

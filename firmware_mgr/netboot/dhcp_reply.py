@@ -8,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from types import MappingProxyType
+from urllib.parse import quote
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.netboot import dhcp_codec as codec
+from firmware_mgr.netboot.clients import SHAPES, UUID_LENGTH, Shape, boot_file_for, boot_item, client_of
 from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
 from firmware_mgr.netboot.served import ServedCard, ServerIdentity
 
@@ -34,10 +36,11 @@ DISPENSABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """An address, and whether its port is the relay's (a server's, 67) or the client's (68)."""
+    """An address, and whether its port is the relay's (a server's, 67) or the client's (68, or `port`)."""
 
     address: IPv4Address
     to_relay: bool = False
+    port: int | None = None
 
 
 def destination(request: DhcpPacket, message: MessageType) -> Destination:
@@ -58,10 +61,15 @@ def reply_packet(
 ) -> tuple[DhcpPacket, int]:
     """OFFER or ACK, and the bytes that it may have. INFORM's ACK carries neither address nor times."""
     informs = request.number(codec.OPT_MESSAGE_TYPE) == MessageType.INFORM
-    boot_file = card.boot_file.encode("ascii")
+    client = client_of(request)
+    shape = SHAPES[client.kind]
+    boot_file = boot_file_for(client, card)
+    as_url = bool(boot_file) and shape.url and client.fetches_urls
+    boot_text = (url_of(boot_file, server) if as_url else boot_file).encode("ascii")
     options: dict[int, bytes] = {
         codec.OPT_MESSAGE_TYPE: bytes((message,)),
         codec.OPT_SERVER_ID: server.address.packed,
+        **_identity(request, shape),
     }
     if not informs:
         options[codec.OPT_LEASE_TIME] = _seconds(server.lease_seconds)
@@ -75,7 +83,7 @@ def reply_packet(
             (codec.OPT_HOSTNAME, card.hostname.encode("ascii")),
             (codec.OPT_DOMAIN, server.domain.encode("ascii")),
             (codec.OPT_TFTP_SERVER, str(server.address).encode("ascii")),
-            (codec.OPT_BOOT_FILE, boot_file),
+            (codec.OPT_BOOT_FILE, boot_text),
         )
         if value
     }
@@ -84,9 +92,53 @@ def reply_packet(
         ciaddr=request.ciaddr if message is MessageType.ACK else UNSET,
         yiaddr=UNSET if informs else card.address,
         siaddr=server.address,
+        file=b"" if as_url or len(boot_text) > MAX_FILE_FIELD else boot_text,
+    )
+    return _fitted(reply, _limit(request))
+
+
+def boot_service_packet(
+    request: DhcpPacket, card: ServedCard, server: ServerIdentity
+) -> tuple[DhcpPacket, int]:
+    """What the boot service on port 4011 answers: a file, and no address (PXE 2.1 §2.4.5)."""
+    client = client_of(request)
+    item = boot_item(request)
+    boot_file = boot_file_for(client, card).encode("ascii")
+    options = {
+        codec.OPT_MESSAGE_TYPE: bytes((MessageType.ACK,)),
+        codec.OPT_SERVER_ID: server.address.packed,
+        **_identity(request, replace(SHAPES[client.kind], vendor_options=item + b"\xff" if item else b"")),
+    }
+    if boot_file:
+        options[codec.OPT_BOOT_FILE] = boot_file
+    reply = replace(
+        _answer(request, options),
+        ciaddr=request.ciaddr,
+        siaddr=server.address,
         file=boot_file if len(boot_file) <= MAX_FILE_FIELD else b"",
     )
     return _fitted(reply, _limit(request))
+
+
+def url_of(name: str, server: ServerIdentity) -> str:
+    """Where the server's HTTP has the file of that name."""
+    port = "" if server.http_port == 80 else f":{server.http_port}"
+    return f"http://{server.address}{port}/{quote(name)}"
+
+
+def _identity(request: DhcpPacket, shape: Shape) -> dict[int, bytes]:
+    """The options by which a boot loader knows a reply meant for it."""
+    uuid = request.options.get(codec.OPT_CLIENT_UUID, b"")
+    return {
+        code: value
+        for code, value in (
+            (codec.OPT_VENDOR_CLASS, shape.vendor_class),
+            (codec.OPT_CLIENT_UUID, uuid if shape.echoes_uuid and len(uuid) == UUID_LENGTH else b""),
+            (codec.OPT_VENDOR_OPTIONS, shape.vendor_options),
+            (codec.OPT_IPXE, shape.ipxe_options),
+        )
+        if value
+    }
 
 
 def nak_packet(request: DhcpPacket, server: ServerIdentity, reason: str) -> tuple[DhcpPacket, int]:

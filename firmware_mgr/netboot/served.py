@@ -19,6 +19,7 @@ from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
 MIN_LEASE_SECONDS = 60
 MAX_LEASE_SECONDS = 0xFFFF_FFFE  # all ones means "for ever", RFC 2131 §3.3
 MAX_HOSTNAME = 63  # one DNS label, RFC 1035 §2.3.4
+MAX_BOOT_FILE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,31 @@ class Blob:
             )
 
 
+def _check_text(what: str, text: str, longest: int, where: str) -> None:
+    if len(text) > longest or not text.isascii() or not (text.isprintable() or text == ""):
+        raise UsageError(
+            f"{what} cannot be sent",
+            where=where,
+            expected=f"printable ASCII, {longest} characters at most",
+            found=repr(text),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BootFile:
+    """A row of a board's table: clients of that name boot `file`. `is_ipxe`: the file is iPXE itself."""
+
+    client: str
+    file: str
+    is_ipxe: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ServedCard:
     """A card as netboot sees it. `files` maps names to blobs; nothing else is served to it.
 
     `client_architectures` are the values of DHCP option 93 (RFC 4578 §2.1) that fit the board;
+    `boot_file` is for clients that no row of `boot_files` is for; empty: none.
     `refused_tftp_options` are lower-case names of TFTP options that its loader asks for and cannot do.
     """
 
@@ -55,19 +76,13 @@ class ServedCard:
     files: Mapping[str, Blob]
     client_architectures: frozenset[int]
     refused_tftp_options: frozenset[str] = frozenset()
+    boot_files: tuple[BootFile, ...] = ()
 
     def __post_init__(self) -> None:
-        for what, text, longest in (
-            ("host name", self.hostname, MAX_HOSTNAME),
-            ("boot file name", self.boot_file, 255),
-        ):
-            if len(text) > longest or not text.isascii() or not (text.isprintable() or text == ""):
-                raise UsageError(
-                    f"{what} cannot be sent",
-                    where=f"slot {self.slot}",
-                    expected=f"printable ASCII, {longest} characters at most",
-                    found=repr(text),
-                )
+        where = f"slot {self.slot}"
+        _check_text("host name", self.hostname, MAX_HOSTNAME, where)
+        for name in (self.boot_file, *(row.file for row in self.boot_files)):
+            _check_text("boot file name", name, MAX_BOOT_FILE, where)
 
 
 class Directory(Protocol):
@@ -107,13 +122,17 @@ class MemoryDirectory:
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """The server on the backplane. `router` is left out of replies when there is none."""
+    """The server on the backplane. `router` is left out of replies when there is none.
+
+    `http_port` is where the same files are had by HTTP.
+    """
 
     address: IPv4Address
     network: IPv4Network
     lease_seconds: int = 3600
     domain: str = ""
     router: IPv4Address | None = None
+    http_port: int = 80
 
     def __post_init__(self) -> None:
         if self.address not in self.network:

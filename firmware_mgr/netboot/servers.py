@@ -30,13 +30,17 @@ SHUTDOWN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """UDP 67 and 69 and TCP 80; 0 takes a free one. `dhcp_client` and `dhcp_relay` are where those listen."""
+    """UDP 67, 69 and 4011 (PXE's boot service) and TCP 80; 0 takes a free one.
+
+    `dhcp_client` and `dhcp_relay` are where those listen.
+    """
 
     dhcp: int = 67
     tftp: int = 69
     http: int = 80
     dhcp_client: int = 68
     dhcp_relay: int = 67
+    boot_service: int = 4011
 
 
 class NetbootServers:
@@ -71,18 +75,27 @@ class NetbootServers:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen on all three ports, or raise DeviceError and listen on none."""
+        """Listen on all ports, or raise DeviceError and listen on none."""
         wanted = self.ports
         with ExitStack() as opened:
             dhcp = self._network.packets(wanted.dhcp, self._interface, broadcast=True)
             opened.callback(dhcp.close)
             tftp = self._network.packets(wanted.tftp, self._interface)
             opened.callback(tftp.close)
+            service = self._network.packets(wanted.boot_service, self._interface)
+            opened.callback(service.close)
             http = self._network.listening(self._identity.address, wanted.http, self._interface)
             opened.callback(http.close)
             await self._start_http(http)
             opened.pop_all()
-        self.ports = replace(wanted, dhcp=dhcp.port, tftp=tftp.port, http=http.getsockname()[1])
+        self.ports = replace(
+            wanted,
+            dhcp=dhcp.port,
+            tftp=tftp.port,
+            http=http.getsockname()[1],
+            boot_service=service.port,
+        )
+        self._identity = replace(self._identity, http_port=self.ports.http)
         engine = TftpEngine(
             self._pool,
             self._bounds,
@@ -93,20 +106,25 @@ class NetbootServers:
         )
         self.tftp_engine = engine
         self._udp = [
-            DhcpListener(
-                dhcp,
-                self._directory,
-                self._leases,
-                self._identity,
-                clock=self._clock,
-                on_event=self._on_event,
-                relay_port=self.ports.dhcp_relay,
-                client_port=self.ports.dhcp_client,
-            ),
+            self._dhcp_listener(dhcp),
+            self._dhcp_listener(service, boot_service=True),
             TftpListener(tftp, engine, self._directory, self._on_event),
         ]
         for listener in self._udp:
             listener.start()
+
+    def _dhcp_listener(self, raw: PacketSocket, *, boot_service: bool = False) -> DhcpListener:
+        return DhcpListener(
+            raw,
+            self._directory,
+            self._leases,
+            self._identity,
+            clock=self._clock,
+            on_event=self._on_event,
+            relay_port=self.ports.dhcp_relay,
+            client_port=self.ports.dhcp_client,
+            boot_service=boot_service,
+        )
 
     async def stop(self) -> None:
         """End transfers (their clients are told) and close the ports."""

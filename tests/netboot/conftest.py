@@ -92,7 +92,7 @@ async def rack(tmp_path: Path, relay_port: int) -> AsyncIterator[Rack]:
         interface="lo",
         clock=SystemClock(),
         on_event=journal.add,
-        ports=Ports(0, 0, 0, dhcp_client=0, dhcp_relay=relay_port),
+        ports=Ports(0, 0, 0, dhcp_client=0, dhcp_relay=relay_port, boot_service=0),
     )
     async with servers:
         yield Rack(servers, journal, leases, directory, tmp_path)

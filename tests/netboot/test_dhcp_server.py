@@ -166,5 +166,5 @@ def servers(
         interface="lo",
         clock=SystemClock(),
         on_event=journal.add,
-        ports=Ports(dhcp_port, 0, http_port, client_port),
+        ports=Ports(dhcp_port, 0, http_port, client_port, boot_service=0),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from firmware_mgr.netboot import dhcp_codec as codec
@@ -13,15 +11,10 @@ from firmware_mgr.netboot.dhcp_codec import MessageType
 from firmware_mgr.netboot.dhcp_reply import BROADCAST, Destination
 from firmware_mgr.netboot.served import MemoryLeases
 
+from .goldens import read_golden
 from .rack import BROADCAST_ARRIVAL, MAC, SERVER, card
 
-GOLDEN = Path(__file__).parent / "golden" / "uboot-2023.01-aarch64.txt"
-PACKETS = {
-    name: bytes.fromhex(payload)
-    for name, payload in (
-        line.split() for line in GOLDEN.read_text().splitlines() if not line.startswith("#")
-    )
-}
+PACKETS = read_golden("uboot-2023.01-aarch64.txt")
 IDENTITIES = {"script": (b"U-Boot.armv8", (22,)), "efi": (b"PXEClient:Arch:00011:UNDI:003000", (11,))}
 
 
