@@ -19,7 +19,7 @@ from firmware_mgr.netboot.dhcp_listener import DhcpListener
 from firmware_mgr.netboot.events import NetbootEvent
 from firmware_mgr.netboot.http import NetbootHttp
 from firmware_mgr.netboot.served import Directory, Leases, ServerIdentity
-from firmware_mgr.netboot.sockets import KernelNetwork, Network
+from firmware_mgr.netboot.sockets import KernelNetwork, Network, PacketSocket
 from firmware_mgr.netboot.tftp_engine import TftpEngine
 from firmware_mgr.netboot.tftp_frames import FramePool
 from firmware_mgr.netboot.tftp_listener import TftpListener
