@@ -31,6 +31,7 @@ from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
 from firmware_mgr.master.intake import Intake, ReadImage
 from firmware_mgr.master.leases import CatalogueLeases
 from firmware_mgr.master.link_server import LinkServer
+from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings
@@ -136,6 +137,9 @@ async def run(options: argparse.Namespace) -> None:
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
     )
+    migrated = migrate_catalogue(paths.catalogue)
+    if migrated is not None:
+        log.info("%d documents brought to today's form; before: %s", migrated.documents, migrated.backup)
     catalogue = SqliteCatalogue(paths.catalogue, time.monotonic, history_length=HISTORY_LENGTH)
     blobs = BlobStore(paths.blobs)
     authority = open_authority(paths.authority)

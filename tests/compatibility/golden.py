@@ -1,4 +1,4 @@
-"""What earlier versions left: a master's catalogue, and an agent's code. Knows where it lies, and unpacks it."""
+"""What earlier versions left: a master's catalogue, and an agent's code. Knows where it lies."""
 
 from __future__ import annotations
 
