@@ -18,6 +18,7 @@ from typing import Any
 
 from rich.console import Console
 
+from firmware_mgr.app import sim_demo
 from firmware_mgr.cli.cards import cards_table
 from firmware_mgr.cli.main import show
 from firmware_mgr.cli.operations import print_operation, watch
@@ -218,12 +219,15 @@ _FETCH = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], 
 
 
 def main() -> None:
+    if "--sim" in sys.argv[1:]:
+        sim_demo.main()
     parser = argparse.ArgumentParser(
         prog="tools/demo", description="Pristine cards to service, on a virtual chassis."
     )
     parser.add_argument("--cards", type=int, default=1, help="how many cards (default 1)")
     parser.add_argument("--board", default="qemu-aarch64", help="their board (default qemu-aarch64)")
     parser.add_argument("--dir", type=Path, default=HERE / "var" / "demo", help="where it works (made anew)")
+    parser.add_argument("--sim", action="store_true", help="in-process cards (options: --sim --help)")
     parser.add_argument("--keep", action="store_true", help="leave chassis and master running at the end")
     parser.add_argument(
         "--capture", action="store_true", help="write each card's network traffic to pcap files"

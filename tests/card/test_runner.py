@@ -13,11 +13,11 @@ import pytest
 from firmware_mgr.card.notify import Notice
 from firmware_mgr.card.runner import Limits, ProcessState, ProcessStatus, SetRunner
 from firmware_mgr.flash.store_geometry import Extent
+from firmware_mgr.lab.sim.worlds import Script, TwinWorlds
 from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.process import ProcessSpec, Restart
 from tests.card.software import Program, package, process
-from tests.card.twins import Script, TwinWorlds
 
 FILES = {"usr/bin/busybox": Program(b"not run here")}
 SIZE = 1 << 20

@@ -19,12 +19,21 @@ from firmware_mgr.model.errors import DeviceError, PeerError
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How a program behaves: `refuses` is execve's error, `ends` its early end, `deaf` to all but SIGKILL."""
+    """How a program behaves: `refuses` is execve's error, `ends` its early end, `deaf` to all but SIGKILL.
+
+    `serves` is the port that answers once it has run for `after` seconds.
+    """
 
     refuses: str = ""
     ends: int | None = None
     deaf: bool = False
     says: bytes = b""
+    serves: int | None = None
+    after: float = 0.0
+
+
+#: Begins to serve a port and gives what ends it.
+Serve = Callable[[int], Callable[[], None]]
 
 
 @dataclass
@@ -40,6 +49,8 @@ class TwinWorld:
     running: dict[int, Script] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     closed: bool = False
+    serve: Serve | None = None
+    serving: dict[int, Callable[[], None]] = field(default_factory=dict)
 
     async def spawn(self, order: SpawnOrder) -> int:
         assert not self.closed, "spawn in a closed world"
@@ -56,7 +67,14 @@ class TwinWorld:
         self.running[pid] = script
         if script.ends is not None:
             asyncio.get_running_loop().call_soon(self.end, pid, script.ends)
+        if script.serves is not None:
+            asyncio.get_running_loop().call_later(script.after, self._serve, pid, script.serves)
         return pid
+
+    def _serve(self, pid: int, port: int) -> None:
+        if pid in self.running:
+            assert self.serve is not None, "this twin's processes have no network"
+            self.serving[pid] = self.serve(port)
 
     def send_signal(self, pid: int, number: int) -> None:
         assert not self.closed, "signal in a closed world"
@@ -69,6 +87,8 @@ class TwinWorld:
     def end(self, pid: int, code: int, number: int = 0) -> None:
         if self.running.pop(pid, None) is not None:
             self.ended.add(pid)
+            if pid in self.serving:
+                self.serving.pop(pid)()
             self.on_end(ProcessEnd(pid, code, number))
 
     async def close(self) -> None:
@@ -80,9 +100,15 @@ class TwinWorld:
 class TwinWorlds:
     """See WorldMaker. `scripts` are by argument 0; the last one of a list is used again."""
 
-    def __init__(self, scripts: Mapping[str, Sequence[Script]] | None = None, broken: bool = False) -> None:
+    def __init__(
+        self,
+        scripts: Mapping[str, Sequence[Script]] | None = None,
+        broken: bool = False,
+        serve: Serve | None = None,
+    ) -> None:
         self.scripts = {name: list(given) for name, given in (scripts or {}).items()}
         self.broken = broken
+        self.serve = serve
         self.worlds: list[TwinWorld] = []
 
     @property
@@ -100,5 +126,7 @@ class TwinWorlds:
         await asyncio.sleep(0)
         if self.broken:
             raise DeviceError("cannot make", where="keeper", found="out of loop devices")
-        self.worlds.append(TwinWorld(order, self.scripts, on_end, 1000 * (len(self.worlds) + 1)))
+        self.worlds.append(
+            TwinWorld(order, self.scripts, on_end, 1000 * (len(self.worlds) + 1), serve=self.serve)
+        )
         return self.world
