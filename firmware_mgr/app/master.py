@@ -12,9 +12,10 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -26,11 +27,11 @@ from firmware_mgr.master.api import Api
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
-from firmware_mgr.master.hands import SlotSight
+from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
 from firmware_mgr.master.intake import Intake, ReadImage
 from firmware_mgr.master.leases import CatalogueLeases
-from firmware_mgr.master.link_server import LinkServer
+from firmware_mgr.master.link_server import LinkServer, listen_tcp
 from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.service import Master
@@ -39,9 +40,10 @@ from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
-from firmware_mgr.netboot.clock import SystemClock
+from firmware_mgr.netboot.clock import Clock, SystemClock
 from firmware_mgr.netboot.served import BootFile, ServerIdentity
 from firmware_mgr.netboot.servers import NetbootServers
+from firmware_mgr.netboot.sockets import KernelNetwork, Network
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.rack.client import HandsClient
 from firmware_mgr.rack.hands import PowerAction, PowerState
@@ -113,7 +115,7 @@ def board_facts(board: Board) -> BoardFacts:
     )
 
 
-class _Part(Protocol):
+class Part(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
@@ -141,54 +143,85 @@ async def run(options: argparse.Namespace) -> None:
     if migrated is not None:
         log.info("%d documents brought to today's form; before: %s", migrated.documents, migrated.backup)
     catalogue = SqliteCatalogue(paths.catalogue, time.monotonic, history_length=HISTORY_LENGTH)
+    hands = ClientHands(HandsClient(options.hands)) if options.hands else None
+    ground = Ground(catalogue, hands, known_boards(options.board), interface=options.interface)
+    master, parts = compose(paths, interface, settings, ground)
+    await _run_parts(parts, master)
+    catalogue.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a master stands on: this machine's clock and sockets, or a twin's.
+
+    `unix` gives seconds since 1970, `monotonic` seconds that never run backwards.
+    """
+
+    catalogue: SqliteCatalogue
+    hands: Hands | None
+    boards: dict[str, BoardFacts]
+    interface: str | None = None
+    unix: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    clock: Clock = field(default_factory=SystemClock)
+    network: Network = field(default_factory=KernelNetwork)
+    listen: Callable[[str, int], socket.socket] = listen_tcp
+
+
+def compose(
+    paths: MasterPaths, interface: IPv4Interface, settings: Settings, ground: Ground
+) -> tuple[Master, list[Part]]:
+    """The master and its parts, in the order in which they are to be started."""
+    catalogue = ground.catalogue
     blobs = BlobStore(paths.blobs)
     authority = open_authority(paths.authority)
-    hands = ClientHands(HandsClient(options.hands)) if options.hands else None
     master = Master(
         catalogue=catalogue,
         blobs=blobs,
         authority=authority,
         burn_log=BurnLog(catalogue, open_record_key(paths.authority)),
-        hands=hands,
-        boards=known_boards(options.board),
+        hands=ground.hands,
+        boards=ground.boards,
         settings=settings,
+        clock=ground.unix,
+        monotonic=ground.monotonic,
     )
     netboot = NetbootServers(
         master.roster,
         CatalogueLeases(catalogue),
         ServerIdentity(interface.ip, interface.network),
-        interface=options.interface,
-        clock=SystemClock(),
+        interface=ground.interface,
+        clock=ground.clock,
         on_event=master.netbooted,
+        network=ground.network,
     )
     host, ports = str(interface.ip), settings.ports
     bulk = bulk_app(master.find_blob, master.bulk_served)
-    boards = known_boards(options.board)
     intake = Intake(
         catalogue,
         blobs,
         lambda: Keyring.from_directory(paths.keys),
-        lambda folder: read_image(folder, boards),
-        time.time,
+        lambda folder: read_image(folder, ground.boards),
+        ground.unix,
     )
-    parts: list[_Part] = [
+    link = LinkServer(master.conversation, authority.link_context(), host, ports.link, ground.listen)
+    parts: list[Part] = [
         master,
-        LinkServer(master.conversation, authority.link_context(), host, ports.link),
+        link,
         HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
         HttpsServer(bulk, authority.link_context(), host, ports.bulk),
         netboot,
         Api(master, intake, paths.api),
     ]
-    await _run_parts(parts, master)
-    catalogue.close()
+    return master, parts
 
 
-async def _run_parts(parts: list[_Part], master: Master) -> None:
+async def _run_parts(parts: list[Part], master: Master) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
-    started: list[_Part] = []
+    started: list[Part] = []
     try:
         for part in parts:
             await part.start()

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from firmware_mgr.app.master import HISTORY_LENGTH, known_boards, read_image
+from firmware_mgr.app.master import HISTORY_LENGTH, Ground, Part, compose, known_boards
 from firmware_mgr.flash.device import MemoryDevice
 from firmware_mgr.imaging.manifest import BootImage
 from firmware_mgr.lab.plan import mac_of
@@ -35,23 +35,12 @@ from firmware_mgr.lab.sim.process import SimProcess
 from firmware_mgr.lab.sim.sockets import SimNetwork
 from firmware_mgr.lab.sim.software import BOARD_FILES, good_scripts, sim_boards, web_package
 from firmware_mgr.lab.sim.wire import Host, Wire
-from firmware_mgr.master.api import Api
-from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.catalogue_sqlite import Publish, SqliteCatalogue
 from firmware_mgr.master.hands import SlotSight
-from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
-from firmware_mgr.master.intake import Intake
-from firmware_mgr.master.leases import CatalogueLeases
-from firmware_mgr.master.link_server import LinkServer
-from firmware_mgr.master.record import BurnLog
-from firmware_mgr.master.service import Master
+from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.settings import Settings
 from firmware_mgr.master.site import MasterPaths, write_trust
-from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.ids import MacAddress, SlotId
-from firmware_mgr.netboot.served import ServerIdentity
-from firmware_mgr.netboot.servers import NetbootServers
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.packaging.keys import SigningKey
 from firmware_mgr.rack.client import as_error
 from firmware_mgr.rack.hands import PowerAction
@@ -115,60 +104,32 @@ class SimMaster:
         self.process = SimProcess("master", system.master_host)
         self.commits = 0
         self._options = dict(options)
-        self._parts: list[Any] = []
+        self._parts: list[Part] = []
 
     async def start(self) -> None:
         system, paths = self.system, self.system.paths
         loop, wire = system.loop, system.wire
         settings = Settings(MASTER.ip, MASTER.network, **self._options)
-        clock = SimClock(loop)
+        migrate_catalogue(paths.catalogue)
         self.catalogue = CountedCatalogue(paths.catalogue, loop.time, history_length=HISTORY_LENGTH)
         self.catalogue.on_commit = self._committed
-        blobs = BlobStore(paths.blobs)
-        authority = open_authority(paths.authority)
-        boards = known_boards(BOARD_FILES)
-        self.master = master = Master(
-            catalogue=self.catalogue,
-            blobs=blobs,
-            authority=authority,
-            burn_log=BurnLog(self.catalogue, open_record_key(paths.authority)),
-            hands=SimHands(system.chassis, system.daemon),
-            boards=boards,
-            settings=settings,
-            clock=loop.unix,
-            monotonic=loop.time,
-        )
-        netboot = NetbootServers(
-            master.roster,
-            CatalogueLeases(self.catalogue),
-            ServerIdentity(MASTER.ip, MASTER.network),
-            interface=None,
-            clock=clock,
-            on_event=master.netbooted,
-            network=SimNetwork(wire),  # type: ignore[arg-type]
-        )
-        host, ports = str(MASTER.ip), settings.ports
-        intake = Intake(
-            self.catalogue,
-            blobs,
-            lambda: Keyring.from_directory(paths.keys),
-            lambda folder: read_image(folder, boards),
-            loop.unix,
-        )
         listen: Any = wire.listen
-        bulk = bulk_app(master.find_blob, master.bulk_served)
-        self._parts = [
-            master,
-            LinkServer(master.conversation, authority.link_context(), host, ports.link, listen),
-            HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
-            HttpsServer(bulk, authority.link_context(), host, ports.bulk),
-            netboot,
-            Api(master, intake, paths.api),
-        ]
+        ground = Ground(
+            self.catalogue,
+            SimHands(system.chassis, system.daemon),
+            known_boards(BOARD_FILES),
+            unix=loop.unix,
+            monotonic=loop.time,
+            clock=SimClock(loop),
+            network=SimNetwork(wire),  # type: ignore[arg-type]
+            listen=listen,
+        )
+        self.master, self._parts = compose(paths, MASTER, settings, ground)
         for part in self._parts:
             await part.start()
-        assert master.engine.broken is not None
-        master.engine.broken.add_done_callback(lambda _: system.broke(AssertionError("the master broke")))
+        broken = self.master.engine.broken
+        assert broken is not None
+        broken.add_done_callback(lambda _: system.broke(AssertionError("the master broke")))
 
     async def stop(self) -> None:
         for part in reversed(self._parts):
