@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -29,12 +30,16 @@ from firmware_mgr.model.ids import CpuArch, Digest
 #: Debian's names of the CPUs.
 DEBIAN_ARCH = {CpuArch.AARCH64: "arm64", CpuArch.ARMV7: "armhf", CpuArch.X86_64: "amd64"}
 
+log = logging.getLogger(__name__)
+
 LOCK_FORMAT = 1
 #: A line of `apt-get --print-uris` with Acquire::ForceHash: 'URI' FILE SIZE SHA256:HEX
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+)\.deb (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 #: An ar archive: magic, then headers with the name in 16 bytes and the time, in decimal, in the next 12.
 _AR_MAGIC = b"!<arch>\n"
 _AR_TIME = slice(16, 28)
+#: An index of a suite beside the release's own: its security fixes, updates, backports.
+_BESIDE_RELEASE = re.compile(r"/dists/([a-z]+-[a-z-]+)/")
 _APT_HELPER = Path("/usr/lib/apt/apt-helper")
 
 
@@ -162,7 +167,7 @@ def _resolve(names: Sequence[str], arch: str, sources: str, assumed: Sequence[st
     """Ask apt, in a directory of its own, what the packages need."""
     with tempfile.TemporaryDirectory(prefix="fwmgr-apt-") as scratch:
         home = _private_apt(Path(scratch), arch, sources, assumed)
-        _apt(home, ["apt-get", "update", "-q"], "the archive's index cannot be read")
+        _update(home)
         install = ["apt-get", "install", "-q", "--yes", "--print-uris", "--", *sorted(names)]
         answer = _apt(home, install, "packages cannot be resolved", UsageError)
     pins = []
@@ -175,6 +180,26 @@ def _resolve(names: Sequence[str], arch: str, sources: str, assumed: Sequence[st
         name, version, of = (unquote(part) for part in match["file"].rsplit("/")[-1].split("_"))
         pins.append(Pin(name, version, of, match["sha256"], match["uri"]))
     return tuple(pins)
+
+
+def _update(configuration: Path) -> None:
+    """Fetch the indexes. One beside the release's own may be missing: it holds newer versions, no others.
+
+    Mirrors that are being refreshed hand out an index that does not fit its signed list for hours.
+    """
+    command = ["apt-get", "update", "-q"]
+    done = _run_apt(configuration, command)
+    failed = _failed_fetches(done)
+    left_out = [line for line in failed if _BESIDE_RELEASE.search(line)]
+    if (done.returncode or failed) and (not failed or len(left_out) < len(failed)):
+        raise _complaint("the archive's index cannot be read", command, done, PeerError)
+    for suite in sorted({_BESIDE_RELEASE.findall(line)[0] for line in left_out}):
+        log.warning(
+            "the index of %s cannot be read now: older versions than its may be taken; "
+            "ask again later with --refresh. %s",
+            suite,
+            left_out[0].strip(),
+        )
 
 
 def _private_apt(home: Path, arch: str, sources: str, assumed: Sequence[str]) -> Path:
@@ -229,15 +254,32 @@ def _apt(
     what: str,
     fault: type[PeerError] | type[UsageError] = PeerError,
 ) -> str:
-    environment = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-    failed = [line for line in done.stderr.splitlines() if "Failed to fetch" in line]
-    if done.returncode or failed:
-        unmet = re.findall(r"^ \S+ : .*$", done.stdout, re.MULTILINE)
-        found = " ".join(text.strip() for text in (*unmet, *lines, *failed))
-        raise fault(what, where=" ".join(command[:2]), found=found or done.stderr.strip())
+    done = _run_apt(configuration, command)
+    if done.returncode or _failed_fetches(done):
+        raise _complaint(what, command, done, fault)
     return done.stdout
+
+
+def _run_apt(configuration: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C.UTF-8"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def _failed_fetches(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "Failed to fetch" in line]
+
+
+def _complaint(
+    what: str,
+    command: Sequence[str],
+    done: subprocess.CompletedProcess[str],
+    fault: type[PeerError] | type[UsageError],
+) -> PeerError | UsageError:
+    """apt's own words, as the error to raise."""
+    said = [line.strip() for line in done.stderr.splitlines() if line.startswith(("E:", "W: Failed"))]
+    unmet = [line.strip() for line in re.findall(r"^ \S+ : .*$", done.stdout, re.MULTILINE)]
+    found = " ".join((*unmet, *said)) or done.stderr.strip()
+    return fault(what, where=" ".join(command[:2]), found=found)
 
 
 def _download(pins: Sequence[Pin], cache: Path, file: Path) -> tuple[DebFile, ...]:

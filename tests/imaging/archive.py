@@ -58,3 +58,17 @@ class Archive:
             f"Types: deb\nURIs: copy:{self.root}/debian\nSuites: bookworm\nComponents: main\nTrusted: yes\n"
         )
         (sources / "debian.sources").write_text(text)
+
+    def announce_security(self, *, whole: bool) -> None:
+        """Name a suite of security fixes in the sources; unless `whole`, its index is not as announced."""
+        suite = self.root / "debian/dists/bookworm-security"
+        index = suite / "main" / f"binary-{self.arch}" / "Packages"
+        index.parent.mkdir(parents=True, exist_ok=True)
+        index.write_bytes(b"\n" if whole else b"\n# newer\n")
+        digest = hashlib.sha256(b"\n").hexdigest()
+        release = f"Suite: bookworm-security\nCodename: bookworm-security\nArchitectures: {self.arch}\n"
+        release += f"Components: main\nSHA256:\n {digest} 1 main/binary-{self.arch}/Packages\n"
+        (suite / "Release").write_text(release)
+        sources = self.etc / "sources.list.d/debian.sources"
+        text = sources.read_text()
+        sources.write_text(text.replace("Suites: bookworm\n", "Suites: bookworm bookworm-security\n"))

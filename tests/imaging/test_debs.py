@@ -110,3 +110,23 @@ def test_a_damaged_package_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"!<arch>\nnothing")
     with pytest.raises(PeerError, match=r"x\.deb"):
         read_deb(path)
+
+
+def test_an_index_of_security_fixes_that_is_being_refreshed_is_left_out_and_named(
+    archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive.announce_security(whole=False)
+    debs = fetch_debs(["tool"], "arm64", tmp_path / "cache", apt_etc=archive.etc)
+    assert names(debs) == ["libx 1:2.0~rc1", "sh 5", "tool 1.0"]
+    assert "index of bookworm-security cannot be read now" in caplog.text
+    assert "--refresh" in caplog.text
+
+
+def test_an_index_of_the_release_itself_that_cannot_be_read_is_an_error(
+    archive: Archive, tmp_path: Path
+) -> None:
+    archive.announce_security(whole=True)
+    index = archive.root / "debian/dists/bookworm/main/binary-arm64/Packages"
+    index.write_bytes(index.read_bytes() + b"\n")
+    with pytest.raises(PeerError, match="index cannot be read"):
+        fetch_debs(["tool"], "arm64", tmp_path / "cache", apt_etc=archive.etc)
