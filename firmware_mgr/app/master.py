@@ -188,7 +188,7 @@ def compose(
     )
     netboot = NetbootServers(
         master.roster,
-        CatalogueLeases(catalogue),
+        await CatalogueLeases.load(catalogue),
         ServerIdentity(interface.ip, interface.network),
         interface=ground.interface,
         clock=ground.clock,

@@ -55,7 +55,10 @@ class MemoryCatalogue:
 
     async def list(self, prefix: str) -> Listing:
         await asyncio.sleep(0)
-        listing = self.list_blocking(prefix)
+        check_prefix(prefix)
+        self._remove_lapsed()
+        keys = sorted(key for key in self._documents if key.startswith(prefix))
+        listing = Listing(tuple(self._documents[key] for key in keys), self._revision)
         await asyncio.sleep(0)
         return listing
 
@@ -65,17 +68,6 @@ class MemoryCatalogue:
         revision = self._transact(prepared)
         await asyncio.sleep(0)
         return revision
-
-    def list_blocking(self, prefix: str) -> Listing:
-        """As `list`, for a caller that cannot await."""
-        check_prefix(prefix)
-        self._remove_lapsed()
-        keys = sorted(key for key in self._documents if key.startswith(prefix))
-        return Listing(tuple(self._documents[key] for key in keys), self._revision)
-
-    def transact_blocking(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int:
-        """As `transact`, for a caller that cannot await."""
-        return self._transact(prepare(conditions, changes))
 
     def _transact(self, prepared: Prepared) -> int:
         self._remove_lapsed()

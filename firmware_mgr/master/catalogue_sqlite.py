@@ -71,19 +71,6 @@ class SqliteCatalogue:
         prepared = prepare(conditions, changes)
         return await self._call(lambda publish: self._transact(prepared, publish))
 
-    def list_blocking(self, prefix: str) -> Listing:
-        """As `list`, for a caller that cannot await."""
-        check_prefix(prefix)
-        return self._call_blocking(lambda _: self._list(prefix))
-
-    def transact_blocking(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int:
-        """As `transact`, for a caller that cannot await: the event loop stands still for one commit.
-
-        Watchers hear of it when the loop goes on.
-        """
-        prepared = prepare(conditions, changes)
-        return self._call_blocking(lambda publish: self._transact(prepared, publish))
-
     def watch(self, prefix: str, after: int) -> AsyncIterator[Commit]:
         return self._history.watch(prefix, after)
 
@@ -107,13 +94,6 @@ class SqliteCatalogue:
     async def _call(self, work: Callable[[Publish], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._worker, self._on_worker, work, self._publisher(loop))
-
-    def _call_blocking(self, work: Callable[[Publish], T]) -> T:
-        try:
-            publish = self._publisher(asyncio.get_running_loop())
-        except RuntimeError:  # no loop runs, so nobody watches meanwhile
-            publish = self._history.publish
-        return self._worker.submit(self._on_worker, work, publish).result()
 
     def _publisher(self, loop: asyncio.AbstractEventLoop) -> Publish:
         # On the loop: in commit order, ahead of the caller's wake-up, and also when the caller was cancelled.

@@ -2,32 +2,24 @@
 
 Knows the form of a lease and where it lies. Knows no DHCP and grants nothing itself.
 
-The DHCP port may not answer before a lease is on disk, and its seam is a plain call; so a write here holds up
-the event loop for one commit. Reads come from memory. One object has all leases of a catalogue.
+The DHCP port answers when leases are on disk; the event loop goes on meanwhile. Reads come
+from memory. One object has all leases of a catalogue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, Final, Protocol
+from typing import Any, Final, Self
 
-from firmware_mgr.master.catalogue import Condition, Delete, Listing, Put
+from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.schema import Schema
-from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import MacAddress
 from firmware_mgr.netboot.served import Lease, LeaseState
 
 LEASES: Final = "leases/"
-
-
-class BlockingCatalogue(Protocol):
-    """What leases need of a catalogue: the same as Catalogue's methods, for a caller that cannot await."""
-
-    def list_blocking(self, prefix: str) -> Listing: ...
-
-    def transact_blocking(self, conditions: Sequence[Condition], changes: Sequence[Put | Delete]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +37,32 @@ LEASE: Final = Schema("lease", LeaseRecord)
 
 
 class CatalogueLeases:
-    """Reads all leases when it is made. Raises PeerError when one of them is not in order."""
+    """Made by `load`."""
 
-    def __init__(self, catalogue: BlockingCatalogue) -> None:
+    def __init__(self, catalogue: Catalogue, leases: Iterable[Lease]) -> None:
         self._catalogue = catalogue
-        listing = catalogue.list_blocking(LEASES)
-        leases = [read_lease(document.value, document.key) for document in listing]
         self._leases = {lease.mac: lease for lease in leases}
+
+    @classmethod
+    async def load(cls, catalogue: Catalogue) -> Self:
+        """Reads all leases. Raises PeerError when one of them is not in order."""
+        listing = await catalogue.list(LEASES)
+        return cls(catalogue, [read_lease(document.value, document.key) for document in listing])
 
     def get(self, mac: MacAddress) -> Lease | None:
         return self._leases.get(mac)
 
-    def put(self, lease: Lease) -> None:
-        """Raises UsageError for a lease that should be released, and DeviceError when the disk fails."""
-        if lease.state is LeaseState.RELEASED:
-            raise UsageError("a lease is released by release(), not put()", found=lease.mac)
-        self._keep(lease)
-
-    def release(self, mac: MacAddress, now: int) -> None:
-        lease = self._leases.get(mac)
-        if lease is not None:
-            self._keep(replace(lease, expires_at=now, state=LeaseState.RELEASED))
+    async def keep(self, leases: Sequence[Lease]) -> None:
+        """One commit for all of them. Raises DeviceError when the disk fails; then none is kept."""
+        # To the disk first: what is in memory is answered with.
+        await self._catalogue.transact(
+            [], [Put(lease_key(lease.mac), write_lease(lease)) for lease in leases]
+        )
+        self._leases |= {lease.mac: lease for lease in leases}
 
     def held(self) -> tuple[Lease, ...]:
         """All leases, by MAC."""
         return tuple(self._leases[mac] for mac in sorted(self._leases))
-
-    def _keep(self, lease: Lease) -> None:
-        # To the disk first: what is in memory is answered with.
-        self._catalogue.transact_blocking([], [Put(lease_key(lease.mac), write_lease(lease))])
-        self._leases[lease.mac] = lease
 
 
 def lease_key(mac: MacAddress) -> str:

@@ -33,6 +33,7 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.software import BootImageRef, SoftwareSet
+from firmware_mgr.netboot.relay import RelayPort
 from firmware_mgr.netboot.served import Blob, ServedCard
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Roster:
         self._entries: dict[SlotId, Entry] = {}
         self.images: list[ImageRecord] = []
         self.packages: list[PackageRecord] = []
+        self.ports: dict[RelayPort, SlotId] = {}  # relay ports that slots are bound to
 
     def __iter__(self) -> Iterator[Entry]:
         return iter([entry for _, entry in sorted(self._entries.items())])
@@ -147,9 +149,13 @@ class Roster:
     def card_by_address(self, address: IPv4Address) -> ServedCard | None:
         return self._served(lambda entry: self._address(entry) == address)
 
+    def card_by_port(self, remote_id: bytes, circuit_id: bytes) -> ServedCard | None:
+        slot = self.ports.get(RelayPort(remote_id, circuit_id))
+        return None if slot is None else self._served(lambda entry: entry.slot == slot)
+
     def _served(self, fits: Callable[[Entry], bool]) -> ServedCard | None:
         entry = next((entry for entry in self._entries.values() if fits(entry)), None)
-        if entry is None or entry.record.mac is None or entry.record.board is None:
+        if entry is None or entry.record.board is None:
             return None
         board = self._boards.get(entry.record.board)
         if board is None:

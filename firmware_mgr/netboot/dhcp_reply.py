@@ -12,11 +12,19 @@ from urllib.parse import quote
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.netboot import dhcp_codec as codec
-from firmware_mgr.netboot.clients import SHAPES, UUID_LENGTH, Shape, boot_file_for, boot_item, client_of
+from firmware_mgr.netboot.clients import (
+    SHAPES,
+    UUID_LENGTH,
+    Client,
+    Shape,
+    boot_file_for,
+    boot_item,
+    client_of,
+)
 from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
+from firmware_mgr.netboot.relay import BROADCAST, Way
 from firmware_mgr.netboot.served import ServedCard, ServerIdentity
 
-BROADCAST = IPv4Address("255.255.255.255")
 IP_AND_UDP = 28  # bytes of both headers; option 57 counts them, RFC 2132 §9.10
 MIN_MESSAGE = 576
 MAX_MESSAGE = 1500
@@ -43,46 +51,63 @@ class Destination:
     port: int | None = None
 
 
-def destination(request: DhcpPacket, message: MessageType) -> Destination:
-    """Where the reply goes.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a client is given; without a boot file it is not told a boot server either."""
+
+    address: IPv4Address
+    lease_seconds: int
+    hostname: str = ""
+    boot_file: str = ""
+
+
+def destination(request: DhcpPacket, message: MessageType, given: IPv4Address | None) -> Destination:
+    """Where the reply goes: to the relay, to the address that the client has and is given, or to all.
 
     The broadcast address also serves a client that would take unicast but has no address yet: RFC 2131 §4.1
-    allows it, and unicast there would need a raw socket.
+    allows it, and unicast there would need a raw socket. A ciaddr that is not the client's is believed by
+    nobody: the answer would go to a third.
     """
     if request.giaddr != UNSET:
         return Destination(request.giaddr, to_relay=True)
-    if message is MessageType.NAK or request.ciaddr == UNSET:
+    if message is MessageType.NAK or request.ciaddr != given:
         return Destination(BROADCAST)
     return Destination(request.ciaddr)
 
 
+def given_to(card: ServedCard, client: Client, server: ServerIdentity) -> Given:
+    """What `client` on `card` is given."""
+    return Given(card.address, server.lease_seconds, card.hostname, boot_file_for(client, card))
+
+
 def reply_packet(
-    request: DhcpPacket, message: MessageType, card: ServedCard, server: ServerIdentity
+    request: DhcpPacket, message: MessageType, given: Given, way: Way, server: ServerIdentity
 ) -> tuple[DhcpPacket, int]:
     """OFFER or ACK, and the bytes that it may have. INFORM's ACK carries neither address nor times."""
     informs = request.number(codec.OPT_MESSAGE_TYPE) == MessageType.INFORM
     client = client_of(request)
     shape = SHAPES[client.kind]
-    boot_file = boot_file_for(client, card)
+    boot_file = given.boot_file
     as_url = bool(boot_file) and shape.url and client.fetches_urls
     boot_text = (url_of(boot_file, server) if as_url else boot_file).encode("ascii")
     options: dict[int, bytes] = {
         codec.OPT_MESSAGE_TYPE: bytes((message,)),
-        codec.OPT_SERVER_ID: server.address.packed,
+        codec.OPT_SERVER_ID: way.server_id.packed,
         **_identity(request, shape),
     }
     if not informs:
-        options[codec.OPT_LEASE_TIME] = _seconds(server.lease_seconds)
-        options[codec.OPT_T1] = _seconds(server.lease_seconds // 2)  # RFC 2131 §4.4.5
-        options[codec.OPT_T2] = _seconds(server.lease_seconds * 7 // 8)
-    options[codec.OPT_NETMASK] = server.network.netmask.packed
+        options[codec.OPT_LEASE_TIME] = _seconds(given.lease_seconds)
+        options[codec.OPT_T1] = _seconds(given.lease_seconds // 2)  # RFC 2131 §4.4.5
+        options[codec.OPT_T2] = _seconds(given.lease_seconds * 7 // 8)
+    subnet = way.subnet
+    options[codec.OPT_NETMASK] = subnet.network.netmask.packed
     options |= {
         code: value
         for code, value in (
-            (codec.OPT_ROUTER, server.router.packed if server.router else b""),
-            (codec.OPT_HOSTNAME, card.hostname.encode("ascii")),
+            (codec.OPT_ROUTER, subnet.router.packed if subnet.router else b""),
+            (codec.OPT_HOSTNAME, given.hostname.encode("ascii")),
             (codec.OPT_DOMAIN, server.domain.encode("ascii")),
-            (codec.OPT_TFTP_SERVER, str(server.address).encode("ascii")),
+            (codec.OPT_TFTP_SERVER, str(server.address).encode("ascii") if boot_file else b""),
             (codec.OPT_BOOT_FILE, boot_text),
         )
         if value
@@ -90,8 +115,8 @@ def reply_packet(
     reply = replace(
         _answer(request, options),
         ciaddr=request.ciaddr if message is MessageType.ACK else UNSET,
-        yiaddr=UNSET if informs else card.address,
-        siaddr=server.address,
+        yiaddr=UNSET if informs else given.address,
+        siaddr=server.address if boot_file else UNSET,
         file=b"" if as_url or len(boot_text) > MAX_FILE_FIELD else boot_text,
     )
     return _fitted(reply, _limit(request))
@@ -141,11 +166,11 @@ def _identity(request: DhcpPacket, shape: Shape) -> dict[int, bytes]:
     }
 
 
-def nak_packet(request: DhcpPacket, server: ServerIdentity, reason: str) -> tuple[DhcpPacket, int]:
+def nak_packet(request: DhcpPacket, way: Way, reason: str) -> tuple[DhcpPacket, int]:
     """NAK with its reason in option 56. Through a relay it asks for broadcast (RFC 2131 §4.3.2)."""
     options = {
         codec.OPT_MESSAGE_TYPE: bytes((MessageType.NAK,)),
-        codec.OPT_SERVER_ID: server.address.packed,
+        codec.OPT_SERVER_ID: way.server_id.packed,
         codec.OPT_MESSAGE: reason.encode("ascii", "replace")[:MAX_REASON],
     }
     nak = _answer(request, options)
@@ -155,9 +180,12 @@ def nak_packet(request: DhcpPacket, server: ServerIdentity, reason: str) -> tupl
 
 
 def _answer(request: DhcpPacket, options: dict[int, bytes]) -> DhcpPacket:
-    """What every reply takes over: option 61 (RFC 6842) and, last, 82 (RFC 3046 §2.2)."""
+    """What every reply takes over: option 61 (RFC 6842) and, last, 82 (RFC 3046 §2.2).
+
+    82 goes back without a giaddr too: a switch that only listens in finds the port to send on by it.
+    """
     for code in (codec.OPT_CLIENT_ID, codec.OPT_RELAY_INFO):
-        if code in request.options and (code != codec.OPT_RELAY_INFO or request.giaddr != UNSET):
+        if code in request.options:
             options[code] = request.options[code]
     return DhcpPacket(
         op=Op.REPLY,

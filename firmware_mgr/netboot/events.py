@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from firmware_mgr.model.ids import MacAddress, SlotId
+from firmware_mgr.netboot.quarantine import Misfit
 
 
 class NetProtocol(Enum):
@@ -34,6 +35,8 @@ def _plain(value: object) -> object:
         return value.value
     if value is None or isinstance(value, (int, float, str)):
         return value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return str(value)
 
 
@@ -50,7 +53,9 @@ class _Event:
 class DhcpDecided(_Event):
     """A DHCP message and what became of it.
 
-    `decision` is offer, ack, nak, recorded, ignored, unusable or failed.
+    `decision` is offer, ack, nak, recorded, ignored, unusable or failed; `misfit` why it was not served as a
+    card, if so. What the client said of itself: `client` (its kind), `vendor_class` (60), `architectures`
+    (93), `uuid` (97, in hex), and the relay that it is behind, with the port (`REMOTE/CIRCUIT`).
     """
 
     mac: MacAddress | None
@@ -59,6 +64,13 @@ class DhcpDecided(_Event):
     decision: str
     reason: str
     address: IPv4Address | None
+    misfit: Misfit | None = None
+    client: str = ""
+    vendor_class: str = ""
+    architectures: tuple[int, ...] = ()
+    uuid: str = ""
+    relay: IPv4Address | None = None
+    port: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ file name of a client's making.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -61,13 +62,15 @@ class BootFile:
 class ServedCard:
     """A card as netboot sees it. `files` maps names to blobs; nothing else is served to it.
 
+    `mac` is None while no card was seen in the slot: it is then found by its relay port.
+
     `client_architectures` are the values of DHCP option 93 (RFC 4578 §2.1) that fit the board;
     `boot_file` is for clients that no row of `boot_files` is for; empty: none.
     `refused_tftp_options` are lower-case names of TFTP options that its loader asks for and cannot do.
     """
 
     slot: SlotId
-    mac: MacAddress
+    mac: MacAddress | None
     board: str
     arch: CpuArch
     address: IPv4Address
@@ -92,13 +95,17 @@ class Directory(Protocol):
 
     def card_by_address(self, address: IPv4Address) -> ServedCard | None: ...
 
+    def card_by_port(self, remote_id: bytes, circuit_id: bytes) -> ServedCard | None:
+        """The card of the slot that is bound to this port of a relay."""
+
 
 class MemoryDirectory:
-    """Cards in memory: the twin. Stricter than a catalogue: no MAC or address may stand twice."""
+    """Cards in memory: the twin. Stricter than a catalogue: no MAC, address or port may stand twice."""
 
     def __init__(self, cards: Iterable[ServedCard] = ()) -> None:
         self._by_mac: dict[MacAddress, ServedCard] = {}
         self._by_address: dict[IPv4Address, ServedCard] = {}
+        self._by_port: dict[tuple[bytes, bytes], ServedCard] = {}
         for card in cards:
             self.add(card)
 
@@ -110,8 +117,15 @@ class MemoryDirectory:
                 where=f"slot {card.slot}",
                 found=f"{card.mac}, {card.address}",
             )
-        self._by_mac[card.mac] = card
+        if card.mac is not None:
+            self._by_mac[card.mac] = card
         self._by_address[card.address] = card
+
+    def bind(self, card: ServedCard, remote_id: bytes, circuit_id: bytes) -> None:
+        """Bind a card that was added to a relay port. Raises UsageError when that cannot be."""
+        if self._by_address.get(card.address) is not card or (remote_id, circuit_id) in self._by_port:
+            raise UsageError("relay port of another card, or no card here", where=f"slot {card.slot}")
+        self._by_port[remote_id, circuit_id] = card
 
     def card_by_mac(self, mac: MacAddress) -> ServedCard | None:
         return self._by_mac.get(mac)
@@ -119,12 +133,35 @@ class MemoryDirectory:
     def card_by_address(self, address: IPv4Address) -> ServedCard | None:
         return self._by_address.get(address)
 
+    def card_by_port(self, remote_id: bytes, circuit_id: bytes) -> ServedCard | None:
+        return self._by_port.get((remote_id, circuit_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network that cards sit on, and its router if any. `quarantine`: addresses lent to strangers."""
+
+    network: IPv4Network
+    router: IPv4Address | None = None
+    quarantine: tuple[IPv4Address, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, address in (("router", self.router), *(("quarantine", one) for one in self.quarantine)):
+            if address is not None and (address not in self.network or address in self.unusable):
+                raise UsageError(f"{what} outside its network", expected=f"in {self.network}", found=address)
+
+    @property
+    def unusable(self) -> tuple[IPv4Address, IPv4Address]:
+        """The network's own address, and that for all of it."""
+        return self.network.network_address, self.network.broadcast_address
+
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
     """The server on the backplane. `router` is left out of replies when there is none.
 
-    `http_port` is where the same files are had by HTTP.
+    `http_port` is where the same files are had by HTTP. `subnets` are those beyond relays, `relays` the
+    addresses of relays that stand in no subnet, `quarantine` those lent to strangers on its own network.
     """
 
     address: IPv4Address
@@ -133,8 +170,20 @@ class ServerIdentity:
     domain: str = ""
     router: IPv4Address | None = None
     http_port: int = 80
+    subnets: tuple[Subnet, ...] = ()
+    relays: frozenset[IPv4Address] = frozenset()
+    quarantine: tuple[IPv4Address, ...] = ()
+    subnet: Subnet = field(init=False, repr=False)  # the one it stands in
+
+    def subnet_of(self, address: IPv4Address) -> Subnet | None:
+        """The subnet that `address` is in, None when it is not the rack's."""
+        return next((one for one in (self.subnet, *self.subnets) if address in one.network), None)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "subnet", Subnet(self.network, self.router, self.quarantine))
+        networks = [self.network, *(one.network for one in self.subnets)]
+        if any(one.overlaps(other) for i, one in enumerate(networks) for other in networks[:i]):
+            raise UsageError("subnets overlap", found=", ".join(map(str, networks)))
         if self.address not in self.network:
             raise UsageError("server outside its network", expected=f"in {self.network}", found=self.address)
         if not self.domain.isascii() or not (self.domain.isprintable() or not self.domain):
@@ -169,37 +218,32 @@ class Lease:
 
 
 class Leases(Protocol):
-    """Durable leases, one per card: a card that asks under several client identifiers is one card.
+    """Durable leases, one per card: a card that asks under several client identifiers is one card."""
 
-    `put` and `release` return when the record would survive a power cut; FwmgrError when it cannot be kept.
-    """
+    def get(self, mac: MacAddress) -> Lease | None:
+        """From memory: it is called for each packet."""
 
-    def get(self, mac: MacAddress) -> Lease | None: ...
-
-    def put(self, lease: Lease) -> None: ...
-
-    def release(self, mac: MacAddress, now: int) -> None:
-        """Mark the card's lease as released at `now` (unix seconds); nothing happens when there is none."""
+    async def keep(self, leases: Sequence[Lease]) -> None:
+        """Returns when all would survive a power cut; FwmgrError when none is kept. Each of another MAC."""
 
 
 class MemoryLeases:
-    """Leases in memory: the twin. Stricter: a released lease cannot be put, only made by `release`."""
+    """Leases in memory: the twin. Stricter: one call at a time, or an earlier lease could win."""
 
     def __init__(self) -> None:
         self._leases: dict[MacAddress, Lease] = {}
+        self._keeping = False
 
     def get(self, mac: MacAddress) -> Lease | None:
         return self._leases.get(mac)
 
-    def put(self, lease: Lease) -> None:
-        if lease.state is LeaseState.RELEASED:
-            raise UsageError("a lease is released by release(), not put()", found=lease.mac)
-        self._leases[lease.mac] = lease
-
-    def release(self, mac: MacAddress, now: int) -> None:
-        lease = self._leases.get(mac)
-        if lease is not None:
-            self._leases[mac] = Lease(lease.address, mac, lease.client_id, now, LeaseState.RELEASED)
+    async def keep(self, leases: Sequence[Lease]) -> None:
+        if self._keeping or len({lease.mac for lease in leases}) < len(leases):
+            raise UsageError("leases are kept one call after the other, each MAC once in a call")
+        self._keeping = True
+        await asyncio.sleep(0)
+        self._leases |= {lease.mac: lease for lease in leases}
+        self._keeping = False
 
     def held(self) -> tuple[Lease, ...]:
         """All leases, in the order of their first arrival."""

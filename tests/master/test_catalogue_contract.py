@@ -283,22 +283,6 @@ async def test_a_cancelled_transaction_is_whole_and_is_told_to_watchers(catalogu
     assert [commit.revision for commit in seen] == list(range(1, revision + 1))
 
 
-async def test_who_cannot_await_gets_the_same_answers(catalogue: Either) -> None:
-    await put(catalogue, "a", {})
-    watching = catalogue.watch("", 1)
-    assert catalogue.transact_blocking([Condition("a", 1)], [Put("b/c", {"n": 1}), Delete("a")]) == 2
-    with pytest.raises(Conflict):
-        catalogue.transact_blocking([Condition("a", 1)], [Put("a", {})])
-    assert await catalogue.transact([], [Put("b/d", {})]) == 3
-    assert catalogue.list_blocking("b/") == await catalogue.list("b/")
-    assert [commit.revision for commit in await take(watching, 2)] == [2, 3]
-
-
-def test_who_has_no_event_loop_is_served_too(catalogue: Either) -> None:
-    assert catalogue.transact_blocking([], [Put("a", {})]) == 1
-    assert [document.key for document in catalogue.list_blocking("")] == ["a"]
-
-
 async def test_what_hangs_on_a_lease_vanishes_with_it(catalogue: Either, clock: HandClock) -> None:
     lease = await catalogue.grant(10)
     await put(catalogue, "a", {}, lease)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -24,77 +26,83 @@ from .clocks import HandClock
 MAC, OTHER = MacAddress("52:54:00:00:00:03"), MacAddress("52:54:00:00:00:04")
 BOUND = Lease(IPv4Address("10.0.0.3"), MAC, b"\x01RT\x00", 5000, LeaseState.BOUND)
 
-MAKERS: list[Callable[[], Leases]] = [MemoryLeases, lambda: CatalogueLeases(MemoryCatalogue(HandClock()))]
+Maker = Callable[[], Awaitable[Leases]]
 
 
-@pytest.fixture(params=MAKERS, ids=["memory", "catalogue"])
-def leases(request: pytest.FixtureRequest) -> Leases:
-    made: Leases = request.param()
-    return made
+async def memory() -> Leases:
+    return MemoryLeases()
 
 
-def test_a_card_without_a_lease_has_none(leases: Leases) -> None:
+async def catalogue() -> Leases:
+    return await CatalogueLeases.load(MemoryCatalogue(HandClock()))
+
+
+@pytest.fixture(params=[memory, catalogue], ids=["memory", "catalogue"])
+async def leases(request: pytest.FixtureRequest) -> Leases:
+    make: Maker = request.param
+    return await make()
+
+
+async def test_a_card_without_a_lease_has_none(leases: Leases) -> None:
     assert leases.get(MAC) is None
 
 
-def test_a_lease_is_found_by_mac(leases: Leases) -> None:
-    leases.put(BOUND)
-    assert leases.get(MAC) == BOUND
-    assert leases.get(OTHER) is None
+async def test_leases_are_found_by_mac_once_they_are_kept(leases: Leases) -> None:
+    other = replace(BOUND, mac=OTHER, address=IPv4Address("10.0.0.4"))
+    await leases.keep([BOUND, other])
+    assert (leases.get(MAC), leases.get(OTHER)) == (BOUND, other)
 
 
-def test_a_card_has_one_lease_whatever_it_calls_itself(leases: Leases) -> None:
-    leases.put(BOUND)
+async def test_a_card_has_one_lease_whatever_it_calls_itself(leases: Leases) -> None:
+    await leases.keep([BOUND])
     renewed = Lease(BOUND.address, MAC, b"", 6000, LeaseState.BOUND)
-    leases.put(renewed)
+    await leases.keep([renewed])
     assert leases.get(MAC) == renewed
 
 
-def test_a_released_lease_ends_now(leases: Leases) -> None:
-    leases.put(BOUND)
-    leases.release(MAC, 2000)
-    assert leases.get(MAC) == Lease(BOUND.address, MAC, BOUND.client_id, 2000, LeaseState.RELEASED)
-    leases.release(OTHER, 2000)
-    assert leases.get(OTHER) is None
-
-
-def test_a_swapped_card_takes_over_the_address_of_its_slot(leases: Leases) -> None:
-    leases.put(BOUND)
+async def test_a_swapped_card_takes_over_the_address_of_its_slot(leases: Leases) -> None:
+    await leases.keep([BOUND])
     swapped = Lease(BOUND.address, OTHER, b"", 7000, LeaseState.BOUND)
-    leases.put(swapped)
+    await leases.keep([swapped])
     assert leases.get(OTHER) == swapped
 
 
-def test_a_lease_is_released_only_by_releasing_it(leases: Leases) -> None:
-    with pytest.raises(UsageError, match="released by release"):
-        leases.put(Lease(BOUND.address, MAC, b"", 1, LeaseState.RELEASED))
-
-
-def test_leases_survive_the_master(tmp_path: Path) -> None:
+async def test_leases_survive_the_master(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.db"
+    released = replace(BOUND, expires_at=4000, state=LeaseState.RELEASED)
     declined = Lease(IPv4Address("10.0.0.4"), OTHER, b"", 9000, LeaseState.DECLINED)
-    with closing(SqliteCatalogue(path, HandClock())) as catalogue:
-        leases = CatalogueLeases(catalogue)
-        leases.put(BOUND)
-        leases.put(declined)
-        leases.release(MAC, 4000)
-    with closing(SqliteCatalogue(path, HandClock())) as catalogue:
-        again = CatalogueLeases(catalogue)
-        released = Lease(BOUND.address, MAC, BOUND.client_id, 4000, LeaseState.RELEASED)
+    with closing(SqliteCatalogue(path, HandClock())) as stored:
+        leases = await CatalogueLeases.load(stored)
+        await leases.keep([BOUND, declined])
+        await leases.keep([released])
+    with closing(SqliteCatalogue(path, HandClock())) as stored:
+        again = await CatalogueLeases.load(stored)
         assert again.held() == (released, declined)
+
+
+async def test_the_event_loop_goes_on_while_a_lease_is_kept(tmp_path: Path) -> None:
+    with closing(SqliteCatalogue(tmp_path / "catalogue.db", HandClock())) as stored:
+        leases = await CatalogueLeases.load(stored)
+        keeping = asyncio.create_task(leases.keep([BOUND]))
+        turns = 0
+        while not keeping.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 1
+        assert leases.get(MAC) == BOUND
 
 
 class Refusing(MemoryCatalogue):
     """Its disk is full."""
 
-    def transact_blocking(self, *_: object) -> int:
+    async def transact(self, *_: object) -> int:
         raise UsageError("no space")
 
 
-def test_a_lease_that_cannot_be_kept_is_not_answered_with() -> None:
-    leases = CatalogueLeases(Refusing(HandClock()))
+async def test_a_lease_that_cannot_be_kept_is_not_answered_with() -> None:
+    leases = await CatalogueLeases.load(Refusing(HandClock()))
     with pytest.raises(UsageError, match="no space"):
-        leases.put(BOUND)
+        await leases.keep([BOUND])
     assert leases.get(MAC) is None
 
 
@@ -102,11 +110,11 @@ def test_a_lease_that_cannot_be_kept_is_not_answered_with() -> None:
     ("field", "value"),
     [("address", "10.0.0"), ("client_id", "0"), ("state", "lent"), ("expires_at", 1.5), ("mac", "x")],
 )
-def test_a_lease_that_is_not_in_order_is_named(field: str, value: object) -> None:
-    catalogue = MemoryCatalogue(HandClock())
-    catalogue.transact_blocking([], [Put(lease_key(MAC), {**write_lease(BOUND), field: value})])
+async def test_a_lease_that_is_not_in_order_is_named(field: str, value: object) -> None:
+    stored = MemoryCatalogue(HandClock())
+    await stored.transact([], [Put(lease_key(MAC), {**write_lease(BOUND), field: value})])
     with pytest.raises(PeerError, match=r"^leases/52:54:00:00:00:03"):
-        CatalogueLeases(catalogue)
+        await CatalogueLeases.load(stored)
 
 
 @settings(max_examples=50, deadline=None)

@@ -18,6 +18,7 @@ from firmware_mgr.netboot.servers import NetbootServers, Ports
 from .rack import blob_of, card
 
 DEADLINE = 20.0
+SERVER_ADDRESS = IPv4Address("127.0.0.2")
 E_ = TypeVar("E_", bound=NetbootEvent)
 
 KERNEL = bytes((i * 31 + i // 509) % 256 for i in range(300_000))
@@ -57,7 +58,7 @@ class Journal:
 
 @dataclass
 class Rack:
-    """Servers on loopback with free ports, for one card at 127.0.0.1 in slot 3."""
+    """Servers on loopback at 127.0.0.2 with free ports, for one card at 127.0.0.1 in slot 3."""
 
     servers: NetbootServers
     journal: Journal
@@ -83,7 +84,7 @@ def relay_port(relay_socket: socket.socket) -> int:
 async def rack(tmp_path: Path, relay_port: int) -> AsyncIterator[Rack]:
     blobs = {name: blob_of(tmp_path / f"blob{i}", data) for i, (name, data) in enumerate(FILES.items())}
     directory = MemoryDirectory([card(blobs, address="127.0.0.1")])
-    identity = ServerIdentity(IPv4Address("127.0.0.1"), IPv4Network("127.0.0.0/8"))
+    identity = ServerIdentity(SERVER_ADDRESS, IPv4Network("127.0.0.0/8"))
     leases, journal = MemoryLeases(), Journal()
     servers = NetbootServers(
         directory,

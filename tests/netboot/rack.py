@@ -10,13 +10,16 @@ from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
 from firmware_mgr.netboot import dhcp_codec as codec
 from firmware_mgr.netboot.dhcp import Arrival
 from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
-from firmware_mgr.netboot.dhcp_reply import BROADCAST
+from firmware_mgr.netboot.relay import BROADCAST
 from firmware_mgr.netboot.served import Blob, ServedCard, ServerIdentity
 
 MAC = MacAddress("52:54:00:12:34:56")
 SERVER = ServerIdentity(IPv4Address("10.77.0.1"), IPv4Network("10.77.0.0/24"), lease_seconds=3600)
 BROADCAST_ARRIVAL = Arrival(2, UNSET, BROADCAST)
 UNICAST_ARRIVAL = Arrival(2, IPv4Address("10.77.0.13"), SERVER.address)
+
+
+NOTHING = Blob(Digest.of(b""), 0, Path("/nonexistent"))
 
 
 def blob_of(path: Path, data: bytes) -> Blob:
@@ -40,7 +43,7 @@ def card(
         address=IPv4Address(address),
         hostname=f"slot{slot}",
         boot_file=boot_file,
-        files=MappingProxyType(dict(files or {})),
+        files=MappingProxyType(dict({"Image": NOTHING} if files is None else files)),
         client_architectures=frozenset({11, 22}),
     )
 

@@ -22,7 +22,9 @@ from firmware_mgr.netboot.dhcp import (
     decide,
 )
 from firmware_mgr.netboot.dhcp_codec import UNSET, DhcpPacket, MessageType, Op
-from firmware_mgr.netboot.dhcp_reply import BROADCAST, Destination
+from firmware_mgr.netboot.dhcp_reply import Destination
+from firmware_mgr.netboot.quarantine import Misfit
+from firmware_mgr.netboot.relay import BROADCAST
 from firmware_mgr.netboot.served import Lease, LeaseState, ServerIdentity
 
 from .rack import BROADCAST_ARRIVAL, MAC, SERVER, UNICAST_ARRIVAL, card, packet
@@ -188,7 +190,7 @@ def test_an_unknown_message_type_is_ignored() -> None:
 def test_a_client_that_is_no_card_is_ignored_with_its_mac() -> None:
     sent = packet(MessageType.DISCOVER, mac=MacAddress("02:00:00:00:00:09"))
     decision = decide(sent, BROADCAST_ARRIVAL, None, SERVER, None, now=NOW)
-    assert decision == Ignored("no card has MAC 02:00:00:00:00:09")
+    assert decision == Ignored("no card has MAC 02:00:00:00:00:09", Misfit.UNKNOWN)
 
 
 def test_hardware_other_than_ethernet_is_ignored() -> None:
@@ -197,7 +199,9 @@ def test_hardware_other_than_ethernet_is_ignored() -> None:
 
 def test_a_client_of_another_architecture_is_ignored_with_both_sides() -> None:
     decision = judge(packet(MessageType.DISCOVER, options={codec.OPT_CLIENT_ARCH: b"\x00\x07"}))
-    assert decision == Ignored("slot 3 holds qemu-aarch64: client architecture (93) 7, expected 11, 22")
+    reason = "slot 3 holds qemu-aarch64: client architecture (93) 7, expected 11, 22"
+    nowhere = f"{reason}; no quarantine address is free in 10.77.0.0/24"
+    assert decision == Ignored(nowhere, Misfit.WRONG_ARCHITECTURE)
 
 
 def test_one_fitting_architecture_in_the_list_is_enough() -> None:
@@ -207,14 +211,26 @@ def test_one_fitting_architecture_in_the_list_is_enough() -> None:
 def test_a_card_outside_the_servers_network_is_ignored_and_said_so() -> None:
     server = ServerIdentity(IPv4Address("10.1.0.1"), IPv4Network("10.1.0.0/24"))
     decision = judge(packet(MessageType.DISCOVER), server=server)
-    assert decision == Ignored("slot 3: address 10.77.0.13 is not in 10.1.0.0/24")
+    assert decision == Ignored("slot 3: address 10.77.0.13 is not in 10.1.0.0/24", Misfit.WRONG_SUBNET)
 
 
 def test_decline_sets_the_address_aside_and_nothing_is_answered() -> None:
     options = {codec.OPT_SERVER_ID: OURS, codec.OPT_REQUESTED_ADDRESS: HIS}
-    decision = judge(packet(MessageType.DECLINE, options=options))
+    decision = judge(packet(MessageType.DECLINE, options=options), lease=bound(seconds_ago=2))
     assert isinstance(decision, Recorded)
     assert decision.lease == Lease(CARD.address, MAC, b"", NOW + SET_ASIDE_SECONDS, LeaseState.DECLINED)
+
+
+def bound(seconds_ago: int) -> Lease:
+    return Lease(CARD.address, MAC, b"", NOW - seconds_ago + SERVER.lease_seconds, LeaseState.BOUND)
+
+
+@pytest.mark.parametrize(
+    "lease", [None, bound(31), bound(-1), declined(), replace(bound(2), state=LeaseState.RELEASED)]
+)
+def test_a_decline_without_an_ack_just_before_it_is_not_believed(lease: Lease | None) -> None:
+    decision = judge(packet(MessageType.DECLINE, options={codec.OPT_REQUESTED_ADDRESS: HIS}), lease=lease)
+    assert isinstance(decision, Ignored)
 
 
 def test_an_address_set_aside_is_neither_offered_nor_acknowledged() -> None:
@@ -274,8 +290,14 @@ def test_a_relay_gets_the_reply_with_its_circuit_echoed_last() -> None:
     assert list(reply.packet.options.items())[-1] == (82, b"\x01\x04port")
 
 
-def test_option_82_without_a_relay_is_not_echoed() -> None:
-    assert 82 not in reply_to(packet(MessageType.DISCOVER, options={82: b"\x01\x01a"})).packet.options
+def test_option_82_of_a_switch_that_is_no_relay_is_echoed_too() -> None:
+    reply = reply_to(packet(MessageType.DISCOVER, options={82: b"\x01\x01a"}))
+    assert reply.packet.options[82] == b"\x01\x01a"
+    assert reply.to == Destination(BROADCAST)
+
+
+def test_a_ciaddr_that_is_not_the_cards_sends_nothing_there() -> None:
+    assert reply_to(selecting(ciaddr=IPv4Address("10.77.0.50"))).to == Destination(BROADCAST)
 
 
 def test_a_nak_through_a_relay_asks_it_to_broadcast() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
@@ -15,10 +16,11 @@ from firmware_mgr.netboot import dhcp_codec as codec
 from firmware_mgr.netboot.clock import SystemClock
 from firmware_mgr.netboot.dhcp_codec import DhcpPacket, MessageType
 from firmware_mgr.netboot.events import DhcpDecided, NetProtocol, PacketUnusable
+from firmware_mgr.netboot.quarantine import Misfit
 from firmware_mgr.netboot.served import Lease, LeaseState, MemoryDirectory, MemoryLeases, ServerIdentity
 from firmware_mgr.netboot.servers import NetbootServers, Ports
 
-from .conftest import DEADLINE, Journal, Rack
+from .conftest import DEADLINE, SERVER_ADDRESS, Journal, Rack
 from .rack import MAC, card, packet
 
 RELAY = IPv4Address("127.0.0.5")
@@ -91,10 +93,11 @@ async def test_a_card_goes_from_discover_to_a_recorded_lease_and_back(rack: Rack
 
 
 async def test_a_declined_address_is_reported_and_set_aside(rack: Rack, relay: Relay) -> None:
+    await relay.ask(packet(MessageType.REQUEST, options={codec.OPT_REQUESTED_ADDRESS: HIS.packed}))
     relay.say(packet(MessageType.DECLINE, options={codec.OPT_REQUESTED_ADDRESS: HIS.packed}))
     relay.say(packet(MessageType.DISCOVER))
-    await rack.journal.wait_until(lambda: len(rack.journal.of(DhcpDecided)) == 2)
-    declined, discovered = rack.journal.of(DhcpDecided)
+    await rack.journal.wait_until(lambda: len(rack.journal.of(DhcpDecided)) == 3)
+    _, declined, discovered = rack.journal.of(DhcpDecided)
     assert (declined.decision, declined.address) == ("recorded", HIS)
     assert "in use by another machine" in declined.reason
     assert discovered.decision == "ignored"
@@ -112,7 +115,10 @@ async def test_a_stranger_and_noise_are_reported_and_not_answered(rack: Rack, re
     assert "packet too long" in long.reason
     stranger, bootp, _ = rack.journal.of(DhcpDecided)
     assert (stranger.decision, stranger.slot) == ("ignored", None)
-    assert stranger.reason == "no card has MAC 02:00:00:00:00:09"
+    assert stranger.misfit is Misfit.UNKNOWN
+    port = "no slot is bound to relay port /0x706f72742033"
+    assert stranger.reason.startswith(f"no card has MAC 02:00:00:00:00:09, {port}")
+    assert (stranger.relay, stranger.port) == (RELAY, "/0x706f72742033")
     assert (bootp.message, bootp.decision) == ("bootp", "unusable")
 
 
@@ -130,7 +136,7 @@ async def test_a_renewal_is_answered_to_the_cards_own_port() -> None:
 class FullLeases(MemoryLeases):
     """Leases on a disk without room."""
 
-    def put(self, lease: Lease) -> None:
+    async def keep(self, leases: Sequence[Lease]) -> None:
         raise DeviceError("no space left", where="catalogue")
 
 
@@ -162,7 +168,7 @@ def servers(
     return NetbootServers(
         MemoryDirectory([card(address=str(HIS))]),
         leases,
-        ServerIdentity(IPv4Address("127.0.0.1"), IPv4Network("127.0.0.0/8")),
+        ServerIdentity(SERVER_ADDRESS, IPv4Network("127.0.0.0/8")),
         interface="lo",
         clock=SystemClock(),
         on_event=journal.add,

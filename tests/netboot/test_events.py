@@ -9,7 +9,19 @@ from firmware_mgr.netboot.events import DhcpDecided, NetProtocol, Outcome, Trans
 
 def test_events_become_json() -> None:
     mac, slot = MacAddress("52:54:00:12:34:56"), SlotId(3, shelf=2)
-    decided = DhcpDecided(mac, slot, "discover", "offer", "the card's address", IPv4Address("10.0.0.3"))
+    address = IPv4Address("10.0.0.3")
+    decided = DhcpDecided(
+        mac, slot, "discover", "offer", "the card's address", address, client="UEFI PXE", architectures=(7, 9)
+    )
+        mac,
+        slot,
+        "discover",
+        "offer",
+        "the card's address",
+        IPv4Address("10.0.0.3"),
+        client="UEFI PXE",
+        architectures=(7, 9),
+    )
     ended = TransferEnded(None, NetProtocol.TFTP, "x", "10.0.0.3:5", 0, Outcome.REFUSED, "absent", 0.5)
     assert json.loads(json.dumps(decided.document())) == {
         "event": "DhcpDecided",
@@ -19,6 +31,13 @@ def test_events_become_json() -> None:
         "decision": "offer",
         "reason": "the card's address",
         "address": "10.0.0.3",
+        "misfit": None,
+        "client": "UEFI PXE",
+        "vendor_class": "",
+        "architectures": [7, 9],
+        "uuid": "",
+        "relay": None,
+        "port": "",
     }
     assert json.loads(json.dumps(ended.document()))["slot"] is None
     assert ended.document()["outcome"] == "refused"

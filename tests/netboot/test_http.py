@@ -23,7 +23,7 @@ ETAG = f'"{Digest.of(KERNEL).hex}"'
 
 @pytest.fixture
 async def client(rack: Rack) -> AsyncIterator[aiohttp.ClientSession]:
-    base = f"http://127.0.0.1:{rack.servers.ports.http}/"
+    base = f"http://127.0.0.2:{rack.servers.ports.http}/"
     async with aiohttp.ClientSession(base, timeout=aiohttp.ClientTimeout(DEADLINE)) as session:
         yield session
 
@@ -81,7 +81,7 @@ async def test_head_tells_length_and_tag_and_counts_as_a_probe(
 
 async def raw_get(rack: Rack, target: str) -> bytes:
     """A request whose target no client library has tidied."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", rack.servers.ports.http)
+    reader, writer = await asyncio.open_connection("127.0.0.2", rack.servers.ports.http)
     writer.write(f"GET {target} HTTP/1.1\r\nHost: master\r\nConnection: close\r\n\r\n".encode("latin-1"))
     async with asyncio.timeout(DEADLINE):
         answer = await reader.read()
@@ -126,7 +126,7 @@ async def test_an_address_that_is_no_cards_is_forbidden(rack: Rack) -> None:
     connector = aiohttp.TCPConnector(local_addr=("127.0.0.9", 0))
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.get(f"http://127.0.0.1:{rack.servers.ports.http}/Image") as response,
+        session.get(f"http://127.0.0.2:{rack.servers.ports.http}/Image") as response,
     ):
         assert response.status == 403
     assert rack.journal.of(TransferEnded)[0].outcome is Outcome.REFUSED

@@ -8,7 +8,8 @@ from firmware_mgr.netboot import dhcp_codec as codec
 from firmware_mgr.netboot import tftp_codec
 from firmware_mgr.netboot.dhcp import Reply, decide
 from firmware_mgr.netboot.dhcp_codec import MessageType
-from firmware_mgr.netboot.dhcp_reply import BROADCAST, Destination
+from firmware_mgr.netboot.dhcp_reply import Destination
+from firmware_mgr.netboot.relay import BROADCAST
 from firmware_mgr.netboot.served import MemoryLeases
 
 from .goldens import read_golden
@@ -41,7 +42,7 @@ def test_writing_a_packet_again_gives_the_same_bytes(identity: str, step: str) -
     assert not any(written[shorter:])
 
 
-def test_both_identities_in_one_boot_get_the_same_address_and_one_lease() -> None:
+async def test_both_identities_in_one_boot_get_the_same_address_and_one_lease() -> None:
     held, leases = card(), MemoryLeases()
     for now, name in enumerate(
         ("script-discover", "script-request", "efi-discover", "efi-request"), 1_700_000_000
@@ -54,7 +55,7 @@ def test_both_identities_in_one_boot_get_the_same_address_and_one_lease() -> Non
         assert decision.to == Destination(BROADCAST)
         assert (decision.packet.yiaddr, decision.packet.file) == (held.address, b"boot.scr.uimg")
         if decision.lease is not None:
-            leases.put(decision.lease)
+            await leases.keep([decision.lease])
     assert [lease.address for lease in leases.held()] == [held.address]
 
 
