@@ -186,9 +186,10 @@ def compose(
         clock=ground.unix,
         monotonic=ground.monotonic,
     )
+    leases = CatalogueLeases(catalogue)
     netboot = NetbootServers(
         master.roster,
-        await CatalogueLeases.load(catalogue),
+        leases,
         ServerIdentity(interface.ip, interface.network),
         interface=ground.interface,
         clock=ground.clock,
@@ -210,6 +211,7 @@ def compose(
         link,
         HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
         HttpsServer(bulk, authority.link_context(), host, ports.bulk),
+        leases,
         netboot,
         Api(master, intake, paths.api),
     ]

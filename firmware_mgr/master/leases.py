@@ -8,10 +8,10 @@ from memory. One object has all leases of a catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.schema import Schema
@@ -37,17 +37,20 @@ LEASE: Final = Schema("lease", LeaseRecord)
 
 
 class CatalogueLeases:
-    """Made by `load`."""
+    """A part of the master: `start` before anybody asks."""
 
-    def __init__(self, catalogue: Catalogue, leases: Iterable[Lease]) -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._leases: dict[MacAddress, Lease] = {}
+
+    async def start(self) -> None:
+        """Reads all leases. Raises PeerError when one of them is not in order."""
+        listing = await self._catalogue.list(LEASES)
+        leases = [read_lease(document.value, document.key) for document in listing]
         self._leases = {lease.mac: lease for lease in leases}
 
-    @classmethod
-    async def load(cls, catalogue: Catalogue) -> Self:
-        """Reads all leases. Raises PeerError when one of them is not in order."""
-        listing = await catalogue.list(LEASES)
-        return cls(catalogue, [read_lease(document.value, document.key) for document in listing])
+    async def stop(self) -> None:
+        """Everything is on the disk already."""
 
     def get(self, mac: MacAddress) -> Lease | None:
         return self._leases.get(mac)

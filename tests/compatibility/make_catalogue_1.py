@@ -86,12 +86,13 @@ async def live(rack: Rack) -> None:
     await rack.settle()
 
 
-def leases(catalogue: SqliteCatalogue) -> None:
+async def leases(catalogue: SqliteCatalogue) -> None:
     kept = CatalogueLeases(catalogue)
-    for number, state in ((1, LeaseState.BOUND), (2, LeaseState.DECLINED), (3, LeaseState.BOUND)):
+    ends = ((1, LeaseState.BOUND, 5000), (2, LeaseState.DECLINED, 5000), (3, LeaseState.RELEASED, 1200))
+    for number, state, ends_at in ends:
         mac = MacAddress(f"52:54:00:f7:01:{number:02x}")
-        kept.put(Lease(IPv4Address(f"10.77.0.{10 + number}"), mac, bytes([1, number]), 5000, state))
-    kept.release(MacAddress("52:54:00:f7:01:03"), 1200)
+        address = IPv4Address(f"10.77.0.{10 + number}")
+        await kept.keep([Lease(address, mac, bytes([1, number]), ends_at, state)])
 
 
 async def main(out: Path) -> None:
@@ -105,7 +106,7 @@ async def main(out: Path) -> None:
             sys.stdout.write(
                 "".join(f"{entry.slot}: {entry.life.state.value}\n" for entry in rack.master.roster)
             )
-        leases(catalogue)
+        await leases(catalogue)
         catalogue.close()
 
 

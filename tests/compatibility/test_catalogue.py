@@ -98,8 +98,9 @@ async def test_leases_of_the_old_master_still_hold(tmp_path: Path) -> None:
     path = copy_catalogue(tmp_path)
     migrate_catalogue(path)
     catalogue = SqliteCatalogue(path, HandClock())
-    leases = CatalogueLeases(catalogue).held()
-    assert [(str(lease.address), lease.state.value) for lease in leases] == [
+    leases = CatalogueLeases(catalogue)
+    await leases.start()
+    assert [(str(lease.address), lease.state.value) for lease in leases.held()] == [
         ("10.77.0.11", "bound"),
         ("10.77.0.12", "declined"),
         ("10.77.0.13", "released"),

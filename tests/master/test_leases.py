@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_mgr.master.catalogue import Put
+from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.catalogue_memory import MemoryCatalogue
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
 from firmware_mgr.master.leases import CatalogueLeases, lease_key, read_lease, write_lease
@@ -34,7 +34,13 @@ async def memory() -> Leases:
 
 
 async def catalogue() -> Leases:
-    return await CatalogueLeases.load(MemoryCatalogue(HandClock()))
+    return await loaded(MemoryCatalogue(HandClock()))
+
+
+async def loaded(stored: Catalogue) -> CatalogueLeases:
+    leases = CatalogueLeases(stored)
+    await leases.start()
+    return leases
 
 
 @pytest.fixture(params=[memory, catalogue], ids=["memory", "catalogue"])
@@ -72,17 +78,17 @@ async def test_leases_survive_the_master(tmp_path: Path) -> None:
     released = replace(BOUND, expires_at=4000, state=LeaseState.RELEASED)
     declined = Lease(IPv4Address("10.0.0.4"), OTHER, b"", 9000, LeaseState.DECLINED)
     with closing(SqliteCatalogue(path, HandClock())) as stored:
-        leases = await CatalogueLeases.load(stored)
+        leases = await loaded(stored)
         await leases.keep([BOUND, declined])
         await leases.keep([released])
     with closing(SqliteCatalogue(path, HandClock())) as stored:
-        again = await CatalogueLeases.load(stored)
+        again = await loaded(stored)
         assert again.held() == (released, declined)
 
 
 async def test_the_event_loop_goes_on_while_a_lease_is_kept(tmp_path: Path) -> None:
     with closing(SqliteCatalogue(tmp_path / "catalogue.db", HandClock())) as stored:
-        leases = await CatalogueLeases.load(stored)
+        leases = await loaded(stored)
         keeping = asyncio.create_task(leases.keep([BOUND]))
         turns = 0
         while not keeping.done():
@@ -100,7 +106,7 @@ class Refusing(MemoryCatalogue):
 
 
 async def test_a_lease_that_cannot_be_kept_is_not_answered_with() -> None:
-    leases = await CatalogueLeases.load(Refusing(HandClock()))
+    leases = await loaded(Refusing(HandClock()))
     with pytest.raises(UsageError, match="no space"):
         await leases.keep([BOUND])
     assert leases.get(MAC) is None
@@ -114,7 +120,7 @@ async def test_a_lease_that_is_not_in_order_is_named(field: str, value: object) 
     stored = MemoryCatalogue(HandClock())
     await stored.transact([], [Put(lease_key(MAC), {**write_lease(BOUND), field: value})])
     with pytest.raises(PeerError, match=r"^leases/52:54:00:00:00:03"):
-        await CatalogueLeases.load(stored)
+        await loaded(stored)
 
 
 @settings(max_examples=50, deadline=None)

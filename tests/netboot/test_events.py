@@ -13,15 +13,6 @@ def test_events_become_json() -> None:
     decided = DhcpDecided(
         mac, slot, "discover", "offer", "the card's address", address, client="UEFI PXE", architectures=(7, 9)
     )
-        mac,
-        slot,
-        "discover",
-        "offer",
-        "the card's address",
-        IPv4Address("10.0.0.3"),
-        client="UEFI PXE",
-        architectures=(7, 9),
-    )
     ended = TransferEnded(None, NetProtocol.TFTP, "x", "10.0.0.3:5", 0, Outcome.REFUSED, "absent", 0.5)
     assert json.loads(json.dumps(decided.document())) == {
         "event": "DhcpDecided",
