@@ -47,9 +47,14 @@ class FrameReader:
         body = bytes(self._buffer[LENGTH_SIZE : LENGTH_SIZE + length])
         del self._buffer[: LENGTH_SIZE + length]
         try:
-            document = json.loads(body)
+            document = json.loads(body, parse_constant=_no_number)
         except (ValueError, RecursionError) as e:
             raise PeerError("frame is not JSON", found=repr(body[:40])) from e
         if not isinstance(document, dict):
             raise PeerError("frame is not a JSON object", found=type(document).__name__)
         return document
+
+
+def _no_number(text: str) -> None:
+    """NaN and infinities are Python's, not JSON's (RFC 8259 §6)."""
+    raise ValueError(f"{text} is no JSON")

@@ -290,5 +290,5 @@ def _read(kinds: dict[str, type[Any]], document: dict[str, Any]) -> Any:
     name = document.get("type")
     kind = kinds.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise PeerError("unknown message", expected=", ".join(sorted(kinds)), found=repr(name))
+        raise PeerError("unknown message", expected=", ".join(sorted(kinds)), found=repr(name)[:80])
     return from_plain(kind, document, kind.TYPE)

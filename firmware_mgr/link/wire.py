@@ -24,6 +24,10 @@ _PLAIN = (str, int, float, bool)
 MAX_TEXT = 4096
 #: Items in one list: a boot image of 64 GiB has so many pieces.
 MAX_ITEMS = 65536
+#: The largest whole number, either way: what a database column and most languages hold.
+MAX_NUMBER = 2**63 - 1
+#: Characters of a refused value that an error repeats.
+_SHOWN = 200
 
 
 def to_plain(value: Any) -> Any:
@@ -59,7 +63,10 @@ def _fields(kind: type[Any]) -> dict[str, tuple[Any, bool]]:
 
 def from_plain(kind: type[T], document: Any, where: str) -> T:
     """Read a dataclass. Raises PeerError naming the field."""
-    value: T = _read(kind, document, where)
+    try:
+        value: T = _read(kind, document, where)
+    except RecursionError as e:
+        raise PeerError("document is nested too deeply", where=where) from e
     return value
 
 
@@ -94,7 +101,8 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
             try:
                 return kind.from_document(document)
             except PeerError as e:
-                raise PeerError(e.what, where=where, expected=e.expected, found=e.found) from e
+                found = None if e.found is None else e.found[:_SHOWN]
+                raise PeerError(e.what, where=where, expected=e.expected, found=found) from e
         if kind is SlotId:
             return SlotId.parse(_read_plain(str, raw, where))
         if kind in (Digest, MacAddress):
@@ -102,7 +110,9 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
         if isinstance(kind, type) and issubclass(kind, Enum):
             return kind(raw)
     except (UsageError, ValueError) as e:
-        raise PeerError("unusable value", where=where, expected=kind.__name__, found=repr(raw)[:200]) from e
+        raise PeerError(
+            "unusable value", where=where, expected=kind.__name__, found=repr(raw)[:_SHOWN]
+        ) from e
     document = _object(raw, where)
     values = {}
     for name, (hint, required) in _fields(kind).items():
@@ -113,7 +123,7 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
     try:
         return kind(**values)
     except UsageError as e:
-        raise PeerError("unusable value", where=where, found=str(e)) from e
+        raise PeerError("unusable value", where=where, found=str(e)[:_SHOWN]) from e
 
 
 def _object(raw: Any, where: str) -> dict[str, Any]:
@@ -133,7 +143,9 @@ def _check_text(text: str, where: str) -> None:
 
 
 def _read_plain(kind: Any, raw: Any, where: str) -> Any:
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+    if type(raw) in (int, float) and not abs(raw) <= MAX_NUMBER:  # not a number is not less either
+        raise PeerError("number out of range", where=where, expected=f"at most {MAX_NUMBER} either way")
+    if kind is float and type(raw) is int:
         return float(raw)
     if type(raw) is not kind:
         raise PeerError("wrong type", where=where, expected=kind.__name__, found=type(raw).__name__)

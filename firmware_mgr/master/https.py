@@ -17,7 +17,12 @@ from aiohttp import web
 
 from firmware_mgr.model.errors import FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
+from firmware_mgr.netboot.http_guard import HttpGuard, HttpLimits
 
+#: Several cards may stand behind one address.
+LIMITS = HttpLimits(per_address=64)
+#: A card that takes nothing for so long, or does not say what it wants, has lost its power.
+PATIENCE_SECONDS = 30.0
 #: A CSR is under 1 KiB.
 MAX_ENROL_BYTES = 64 * 1024
 _CHUNK = 1024 * 1024
@@ -33,31 +38,28 @@ class HttpsServer:
     """One aiohttp application on one port with one TLS context."""
 
     def __init__(self, app: web.Application, context: ssl.SSLContext, host: str, port: int) -> None:
-        self._app = app
         self._context = context
         self._host = host
         self._port = port
-        self._runner: web.AppRunner | None = None
+        self._guard = HttpGuard(app, LIMITS, shutdown_seconds=1.0)
 
     @property
     def port(self) -> int:
-        assert self._runner is not None
-        return int(self._runner.addresses[0][1])
+        return self._guard.port
 
     async def start(self) -> None:
-        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port, ssl_context=self._context).start()
+        """Raises OSError when the port cannot be had."""
+        await self._guard.start_tls(self._host, self._port, self._context)
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._guard.stop()
 
 
 def enrolment_app(enrol: Enrol) -> web.Application:
     async def post(request: web.Request) -> web.Response:
         try:
-            document = await request.json()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                document = await request.json()
             if not isinstance(document, dict):
                 raise PeerError(
                     "enrolment request is not an object", where=f"enrolment from {request.remote}"
@@ -65,11 +67,13 @@ def enrolment_app(enrol: Enrol) -> web.Application:
             certificate = await enrol(str(request.remote), document)
         except FwmgrError as e:
             return web.json_response(e.document(), status=403)
-        except ValueError as e:
+        except (ValueError, RecursionError) as e:
             error = PeerError(
                 "enrolment request is not JSON", where=f"enrolment from {request.remote}", found=str(e)
             )
             return web.json_response(error.document(), status=400)
+        except TimeoutError:
+            return web.Response(status=408, text="the request did not come whole")
         return web.json_response({"certificate": certificate})
 
     app = web.Application(client_max_size=MAX_ENROL_BYTES)
@@ -114,7 +118,11 @@ async def _send(request: web.Request, path: Path, served: Served) -> web.StreamR
             chunk = await asyncio.to_thread(file.read, min(_CHUNK, left))
             if not chunk:
                 raise ConnectionResetError(f"blob {path.name} ended early")
-            await response.write(chunk)
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await response.write(chunk)
+            except TimeoutError:
+                raise ConnectionResetError(f"{request.remote} takes nothing") from None
             served(str(request.remote), len(chunk))
             left -= len(chunk)
     await response.write_eof()

@@ -15,6 +15,9 @@ from typing import Any, Self
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import Digest, check_name, check_version
 
+#: Bytes of one file.
+MAX_LENGTH = 2**63 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class BootImageRef:
@@ -43,7 +46,12 @@ class BootImageRef:
     def from_document(cls, doc: Mapping[str, Any]) -> Self:
         """Raises PeerError when a field is missing or wrong."""
         try:
-            return cls(str(doc["board"]), str(doc["version"]), Digest(str(doc["digest"])), int(doc["length"]))
+            return cls(
+                _text(doc["board"]),
+                _text(doc["version"]),
+                Digest(_text(doc["digest"])),
+                _length(doc["length"]),
+            )
         except (KeyError, TypeError, ValueError, UsageError) as e:
             raise PeerError("not a boot image reference", found=f"{e!s}") from e
 
@@ -68,7 +76,12 @@ class PackageRef:
     def from_document(cls, doc: Mapping[str, Any]) -> Self:
         """Raises PeerError when a field is missing or wrong."""
         try:
-            return cls(str(doc["name"]), str(doc["version"]), Digest(str(doc["digest"])), int(doc["length"]))
+            return cls(
+                _text(doc["name"]),
+                _text(doc["version"]),
+                Digest(_text(doc["digest"])),
+                _length(doc["length"]),
+            )
         except (KeyError, TypeError, ValueError, UsageError) as e:
             raise PeerError("not a package reference", found=f"{e!s}") from e
 
@@ -104,6 +117,19 @@ class SoftwareSet:
             return cls(BootImageRef.from_document(doc["boot_image"]), packages)
         except (KeyError, TypeError, UsageError) as e:
             raise PeerError("not a software set", found=f"{e!s}") from e
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise TypeError(f"expected a text, found {type(raw).__name__}")
+    return raw
+
+
+def _length(raw: object) -> int:
+    """Bytes; not a truth value, not a fraction, not more than any disk has."""
+    if type(raw) is not int or not 0 <= raw <= MAX_LENGTH:
+        raise TypeError(f"expected a length of 0 to {MAX_LENGTH} bytes, found {type(raw).__name__}")
+    return raw
 
 
 def canonical_json(document: Any) -> bytes:

@@ -11,20 +11,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Self
 
-from aiohttp import web
-
 from firmware_mgr.netboot.bounds import TransferBounds
 from firmware_mgr.netboot.clock import Clock
 from firmware_mgr.netboot.dhcp_listener import DhcpListener
 from firmware_mgr.netboot.events import NetbootEvent
 from firmware_mgr.netboot.http import NetbootHttp
+from firmware_mgr.netboot.http_guard import HttpGuard
 from firmware_mgr.netboot.served import Directory, Leases, ServerIdentity
 from firmware_mgr.netboot.sockets import KernelNetwork, Network, PacketSocket
 from firmware_mgr.netboot.tftp_engine import TftpEngine
 from firmware_mgr.netboot.tftp_frames import FramePool
 from firmware_mgr.netboot.tftp_listener import TftpListener
 
-HTTP_BACKLOG = 128
 SHUTDOWN_SECONDS = 2.0
 
 
@@ -72,7 +70,7 @@ class NetbootServers:
         self.ports = ports
         self.tftp_engine: TftpEngine | None = None
         self._udp: list[DhcpListener | TftpListener] = []
-        self._runner: web.AppRunner | None = None
+        self._http: HttpGuard | None = None
 
     async def start(self) -> None:
         """Listen on all ports, or raise DeviceError and listen on none."""
@@ -131,9 +129,9 @@ class NetbootServers:
         for listener in self._udp:
             listener.stop()
         self._udp = []
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._http is not None:
+            await self._http.stop()
+            self._http = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -144,7 +142,6 @@ class NetbootServers:
 
     async def _start_http(self, raw: socket.socket) -> None:
         http = NetbootHttp(self._directory, self._bounds, self._clock, self._on_event)
-        runner = web.AppRunner(http.application(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        await web.SockSite(runner, raw, backlog=HTTP_BACKLOG).start()
-        self._runner = runner
+        guard = HttpGuard(http.application(), shutdown_seconds=SHUTDOWN_SECONDS)
+        await guard.start(raw)
+        self._http = guard

@@ -19,6 +19,8 @@ PIECE_BYTES = 1 << 20
 HELD_BYTES = 128 << 20
 #: Packets framed at a time: small blocks are many, and the event loop waits meanwhile.
 PIECE_PACKETS = 1024
+#: What a piece costs beyond its bytes: small files asked for in every block size are many pieces.
+PIECE_OVERHEAD = 512
 
 _HEADER = Struct(">HH")
 assert _HEADER.size == DATA_HEADER
@@ -63,7 +65,7 @@ class FramePool:
             parts.append(content[(block - start) * blksize : (block - start + 1) * blksize])
         piece = memoryview(b"".join(parts))
         self._pieces[key] = piece
-        self.held += len(piece)
+        self.held += len(piece) + PIECE_OVERHEAD
         while self.held > self._bound and len(self._pieces) > 1:
-            self.held -= len(self._pieces.popitem(last=False)[1])
+            self.held -= len(self._pieces.popitem(last=False)[1]) + PIECE_OVERHEAD
         return piece

@@ -1,0 +1,58 @@
+"""The cards that the hostile packets are about: three in their slots, with files of awkward sizes."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import MappingProxyType
+
+from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
+from firmware_mgr.netboot.served import Blob, BootFile, MemoryDirectory, ServedCard
+
+FILES = {
+    "boot.scr.uimg": b"setenv bootargs console=ttyAMA0\n",
+    "Image": bytes((i * 31 + i // 509) % 256 for i in range(300_000)),
+    "empty": b"",
+    "whole": b"w" * 1024,
+    "name with spaces/and ümlaut": b"x",
+}
+MACS = tuple(MacAddress(f"52:54:00:12:34:{n:02x}") for n in (1, 2, 3))
+ADDRESSES = tuple(IPv4Address(f"10.77.0.{n}") for n in (11, 12, 13))
+#: The third card sits at an address that the server's network does not have.
+OUTSIDE = IPv4Address("192.0.2.7")
+LONG_NAME = "a/" * 100 + "long.efi"
+
+
+def blobs(folder: Path) -> dict[str, Blob]:
+    found = {}
+    for n, (name, data) in enumerate(FILES.items()):
+        path = folder / f"blob{n}"
+        path.write_bytes(data)
+        found[name] = Blob(Digest.of(data), len(data), path)
+    return found
+
+
+def directory(folder: Path) -> MemoryDirectory:
+    files = MappingProxyType(blobs(folder))
+    return MemoryDirectory(
+        ServedCard(
+            slot=SlotId(n + 1),
+            mac=MACS[n],
+            board="qemu-aarch64",
+            arch=CpuArch.AARCH64,
+            address=OUTSIDE if n == 2 else ADDRESSES[n],
+            hostname=f"slot{n + 1}",
+            boot_file="boot.scr.uimg",
+            files=files,
+            client_architectures=frozenset({0, 7, 11, 16, 22}),
+            refused_tftp_options=frozenset({"windowsize"} if n else ()),
+            boot_files=(
+                BootFile("uefi-arm64", "absent.efi"),
+                BootFile("uefi-arm64", "Image"),
+                BootFile("uefi-x64", LONG_NAME),
+                BootFile("bios", "undionly.kpxe", is_ipxe=True),
+                BootFile("ipxe", "name with spaces/and x"),
+            ),
+        )
+        for n in range(3)
+    )

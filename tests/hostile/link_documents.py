@@ -1,0 +1,92 @@
+"""One good document of each message, as a peer sends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DIGEST = "ab" * 32
+SET = {
+    "boot_image": {"board": "qemu-aarch64", "version": "1", "digest": _DIGEST, "length": 10},
+    "packages": [{"name": "web", "version": "1.0", "digest": "cd" * 32, "length": 20}],
+}
+_CONTROL = {
+    "copy_0": "good",
+    "copy_1": "bad",
+    "boot": "a",
+    "trial": "-",
+    "tries_a": 3,
+    "tries_b": 0,
+    "why": "boot",
+    "failed": "b",
+}
+_FLASH = {
+    "table": "good",
+    "control": _CONTROL,
+    "boot_a": {"state": "good", "image": _DIGEST, "version": "1", "bad_pieces": 0},
+    "boot_b": {"state": "empty"},
+    "store": "good",
+    "packages": [{"name": "web", "version": "1.0", "digest": _DIGEST, "modules": 4, "bad_modules": 0}],
+    "size": 1 << 30,
+    "free": 1 << 20,
+}
+HELLO: dict[str, Any] = {
+    "type": "hello",
+    "protocol": 1,
+    "agent_version": "0.1.0",
+    "slot": "1",
+    "board": "qemu-aarch64",
+    "cpu": "aarch64",
+    "boot_source": "a",
+    "boot_version": "1",
+    "flash": _FLASH,
+    "believes": SET,
+    "sets": [SET],
+    "running_set": None,
+    "boot_seconds": 4.5,
+    "boot_id": "b1",
+    "key_renewed": False,
+}
+FROM_CARD: list[dict[str, Any]] = [
+    HELLO,
+    {"type": "progress", "step": "packages", "done": 1, "total": 2, "written": 3},
+    {
+        "type": "stored",
+        "set_digest": _DIGEST,
+        "boot_bytes_written": 1,
+        "package_bytes_written": 2,
+        "boot_partition": "a",
+        "reboot_needed": True,
+        "seconds": 3.5,
+        "flash": _FLASH,
+    },
+    {
+        "type": "running",
+        "set_digest": _DIGEST,
+        "control": _CONTROL,
+        "processes": [{"name": "web", "pid": 7, "state": "ready", "detail": ""}],
+    },
+    {"type": "failed", "order": "burn", "error": {"what": "no", "where": "slot 1"}},
+    {"type": "pong"},
+]
+FROM_MASTER: list[dict[str, Any]] = [
+    {
+        "type": "welcome",
+        "protocol": 1,
+        "time": 1.5,
+        "hostname": "slot1",
+        "no_master_seconds": 2,
+        "no_master_policy": "wait",
+    },
+    {"type": "refused", "error": {"what": "no"}, "retry_seconds": 2.0},
+    {
+        "type": "burn",
+        "wanted": SET,
+        "boot_pieces": {"piece_size": 1048576, "pieces": [_DIGEST]},
+        "trial_tries": 3,
+        "erase": False,
+    },
+    {"type": "run", "set_digest": _DIGEST},
+    {"type": "hold", "reason": "wait"},
+    {"type": "reset", "reason": "because"},
+    {"type": "ping"},
+]
