@@ -35,13 +35,13 @@ from firmware_mgr.master.link_server import LinkServer, listen_tcp
 from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.service import Master
-from firmware_mgr.master.settings import BoardFacts, Settings
+from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.netboot.clock import Clock, SystemClock
-from firmware_mgr.netboot.served import BootFile, ServerIdentity
+from firmware_mgr.netboot.served import BootFile
 from firmware_mgr.netboot.servers import NetbootServers
 from firmware_mgr.netboot.sockets import KernelNetwork, Network
 from firmware_mgr.package.keyring import Keyring
@@ -111,6 +111,7 @@ def board_facts(board: Board) -> BoardFacts:
         cpu=board.cpu,
         client_architectures=frozenset(netboot.client_architectures),
         boot_file=netboot.boot_file,
+        vendor_classes=netboot.vendor_classes,
         boot_files=tuple(BootFile(row.client, row.file, row.is_ipxe) for row in netboot.boot_files),
     )
 
@@ -138,6 +139,7 @@ async def run(options: argparse.Namespace) -> None:
         trial_tries=options.trial_tries,
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
+        wiring=Wiring.parse(options.router, options.subnet, options.relay),
     )
     migrated = migrate_catalogue(paths.catalogue)
     if migrated is not None:
@@ -190,7 +192,7 @@ def compose(
     netboot = NetbootServers(
         master.roster,
         leases,
-        ServerIdentity(interface.ip, interface.network),
+        settings.server_identity(),
         interface=ground.interface,
         clock=ground.clock,
         on_event=master.netbooted,
@@ -252,6 +254,9 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--address", required=True, help="own address and network: 10.77.0.1/24")
     parser.add_argument("--interface", help="where DHCP and TFTP are served; all when not given")
+    parser.add_argument("--router", help="the router on the own network, told to cards")
+    parser.add_argument("--subnet", action="append", default=[], help="SHELF=NETWORK[,ROUTER] behind a relay")
+    parser.add_argument("--relay", action="append", default=[], help="a relay that stands in no subnet")
     parser.add_argument("--hands", type=Path, help="socket of the chassis or rack daemon")
     parser.add_argument("--board", type=Path, action="append", default=[], help="a board file of your own")
     parser.add_argument("--deadlines", default="{}", help="JSON: seconds by state, to change the defaults")

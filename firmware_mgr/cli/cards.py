@@ -6,7 +6,6 @@ Knows tables and words. Asks the master for everything.
 from __future__ import annotations
 
 import json
-import time
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,8 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
-from firmware_mgr.cli.screen import plain, screen
+from firmware_mgr.cli.screen import ago, plain, screen
+from firmware_mgr.cli.strangers import show_strangers
 
 
 class _ShowFirst(TyperGroup):
@@ -38,9 +38,24 @@ Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on 
 _STYLES = {"in service": "green", "failed": "red", "absent": "dim", "lost": "yellow", "held": "yellow"}
 
 
-def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
-    """All cards: what they are, what they run, and in which state they are."""
-    answer = master_client(directory).get("/v1/cards")
+def cards(
+    *,
+    strangers: Annotated[
+        bool, typer.Option("--strangers", help="Only the clients that fit no card, and why.")
+    ] = False,
+    directory: Directory = DEFAULT_DIRECTORY,
+    as_json: AsJson = False,
+) -> None:
+    """All cards: what they are, what they run, in which state they are; then clients that fit no card."""
+    client = master_client(directory)
+    if strangers:
+        unknown = client.get("/v1/strangers")
+        if as_json:
+            typer.echo(json.dumps(unknown, indent=1))
+        else:
+            show_strangers(screen(), unknown)
+        return
+    answer = client.get("/v1/cards")
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
@@ -51,6 +66,7 @@ def cards(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> 
             typer.echo(f"slot {card['slot']}: refused: {error_text(refusal)}")
         elif card["state"] in ("failed", "held", "lost", "in service") and card["reason"]:
             typer.echo(f"slot {card['slot']}: {plain(card['reason'])}")
+    show_strangers(screen(), client.get("/v1/strangers"))
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:
@@ -64,7 +80,7 @@ def cards_table(answer: list[dict[str, Any]]) -> Table:
             card["board"] or "",
             card["cpu"] or "",
             Text(card["state"], style=_STYLES.get(card["state"], "")),
-            _ago(card["since"]),
+            ago(card["since"]),
             plain(f"{card['boot_version']}, {card['booted_from']}") if card["booted_from"] else "",
             ", ".join(card["packages"]),
             plain(processes),
@@ -90,7 +106,7 @@ def _card_table(card: dict[str, Any]) -> Table:
         ("card", f"{card['board'] or 'empty'}, {card['cpu'] or ''}, {record['mac'] or ''}"),
         (
             "state",
-            f"{card['state']} {_ago(card['since'])}" + (f": {card['reason']}" if card["reason"] else ""),
+            f"{card['state']} {ago(card['since'])}" + (f": {card['reason']}" if card["reason"] else ""),
         ),
         ("admission", f"{card['admission']}, key {(record['key_fingerprint'] or 'none')[:16]}"),
         ("wanted", _set_text(record["wanted"])),
@@ -178,10 +194,3 @@ def _set_text(software: dict[str, Any] | None) -> str:
         return "nothing"
     packages = ", ".join(f"{p['name']} {p['version']}" for p in software["packages"]) or "no packages"
     return f"boot image {software['boot_image']['version']}; {packages}"
-
-
-def _ago(moment: float) -> str:
-    seconds = max(0, int(time.time() - moment))
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

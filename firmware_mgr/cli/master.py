@@ -48,6 +48,14 @@ def run(
         str | None, typer.Option(help="Own address and network on the backplane, such as 10.77.0.1/24.")
     ] = None,
     interface: Annotated[str | None, typer.Option(help="Where DHCP and TFTP are served.")] = None,
+    router: Annotated[str | None, typer.Option(help="The router on that network, told to cards.")] = None,
+    subnet: Annotated[
+        list[str] | None,
+        typer.Option(help="SHELF=NETWORK[,ROUTER]: a shelf behind a DHCP relay; may be given again."),
+    ] = None,
+    relay: Annotated[
+        list[str] | None, typer.Option(help="A relay whose address is in no subnet; may be given again.")
+    ] = None,
     board: Annotated[
         list[Path] | None, typer.Option(help="A board file of your own; may be given again.")
     ] = None,
@@ -75,6 +83,9 @@ def run(
     command += ["--no-master-policy", no_master_policy, "--no-master-seconds", str(no_master_seconds)]
     if interface is not None:
         command += ["--interface", interface]
+    command += ["--router", router] if router is not None else []
+    command += [word for text in subnet or [] for word in ("--subnet", text)]
+    command += [word for text in relay or [] for word in ("--relay", text)]
     for file in board or []:
         command += ["--board", str(file.absolute())]
     if verbose:

@@ -39,6 +39,7 @@ class Api:
             [
                 web.get("/v1/status", self._status),
                 web.get("/v1/cards", self._cards),
+                web.get("/v1/strangers", self._strangers),
                 web.get("/v1/card", self._card),
                 web.post("/v1/card/want", self._want),
                 web.post("/v1/card/approve", self._approve),
@@ -90,6 +91,9 @@ class Api:
 
     async def _cards(self, _request: web.Request) -> web.Response:
         return web.json_response([card_summary(entry, self._master) for entry in self._master.roster])
+
+    async def _strangers(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._master.strangers.document())
 
     async def _card(self, request: web.Request) -> web.Response:
         return web.json_response(

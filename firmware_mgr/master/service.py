@@ -25,6 +25,7 @@ from firmware_mgr.master.operations import Operation
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.settings import BoardFacts, Settings
+from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest, SlotId
@@ -64,6 +65,7 @@ class Master:
         self.desk = BurnAllDesk(self.engine, catalogue)
         self.engine.watcher = self.desk
         self.conversation = Conversation(self.engine, self.gate, self.desk, burn_log)
+        self.strangers = Strangers(boards, clock)
         self._blobs = blobs
         self._said: set[str] = set()
 
@@ -102,6 +104,8 @@ class Master:
     def netbooted(self, event: NetbootEvent) -> None:
         """Something happened at the netboot servers."""
         log.debug("%s", event.document())
+        if isinstance(event, DhcpDecided):
+            self.strangers.met(event)
         if isinstance(event, DhcpDecided) and event.decision in ("ignored", "unusable", "failed"):
             self._say_once(f"DHCP {event.message} of {event.mac} {event.decision}: {event.reason}")
         if isinstance(event, TransferStarted | TransferEnded) and event.slot is not None:

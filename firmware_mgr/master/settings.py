@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from firmware_mgr.link import messages as m
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
-from firmware_mgr.netboot.served import BootFile
+from firmware_mgr.netboot.served import BootFile, ServerIdentity, Subnet
+
+#: Numbers of addresses lent to strangers: from the first up to, not with, the second.
+_QUARANTINE = (212, 252)
 
 
 @dataclass(frozen=True, slots=True)
 class BoardFacts:
-    """What the master needs of a board file. `client_architectures` are values of DHCP option 93."""
+    """What the master needs of a board file.
+
+    `client_architectures` are values of DHCP option 93, `vendor_classes` beginnings of option 60.
+    """
 
     name: str
     cpu: CpuArch
     client_architectures: frozenset[int]
     boot_file: str
     boot_files: tuple[BootFile, ...] = ()
+    vendor_classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What lies between master and cards: the router on the master's network, shelves (by number) that have a
+    subnet of their own behind a relay, and addresses of relays that stand in none of these."""
+
+    router: IPv4Address | None = None
+    shelves: Mapping[int, Subnet] = field(default_factory=dict)
+    relays: frozenset[IPv4Address] = frozenset()
+
+    @classmethod
+    def parse(cls, router: str | None, subnets: Sequence[str], relays: Sequence[str]) -> Wiring:
+        """From the command line; a subnet is SHELF=NETWORK or SHELF=NETWORK,ROUTER. Raises UsageError."""
+        shelves: dict[int, Subnet] = {}
+        try:
+            for text in subnets:
+                shelf, _, rest = text.partition("=")
+                network, _, gateway = rest.partition(",")
+                if int(shelf) < 1 or int(shelf) in shelves:
+                    raise ValueError(f"shelf {shelf} is given twice, or is no shelf")
+                gate = IPv4Address(gateway) if gateway else None
+                shelves[int(shelf)] = Subnet(IPv4Network(network), gate)
+            return cls(
+                IPv4Address(router) if router else None,
+                shelves,
+                frozenset(IPv4Address(one) for one in relays),
+            )
+        except ValueError as e:
+            raise UsageError(
+                "unusable --router, --subnet or --relay",
+                expected="such as 10.77.0.254, 2=10.78.0.0/24,10.78.0.254 and 192.0.2.7",
+                found=str(e),
+            ) from e
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +90,41 @@ class Settings:
     no_master_seconds: float = 0.0
     ports: LinkPorts = field(default_factory=LinkPorts)
     poll_seconds: float = 2.0
+    wiring: Wiring = field(default_factory=Wiring)
 
     def card_address(self, slot: SlotId) -> IPv4Address:
-        """Each slot has its own: the network address plus 10 plus the slot number; 200 slots a shelf."""
-        number = 10 + slot.number + 256 * (slot.shelf - 1)
-        address = self.network.network_address + number
-        if slot.number > 200 or address not in self.network or address >= self.network.broadcast_address:
+        """Each slot has its own: the network address plus 10 plus the slot number; 200 slots a shelf.
+
+        A shelf with a subnet of its own has them there, all others in the master's network, 256 a shelf.
+        """
+        subnet = self.wiring.shelves.get(slot.shelf)
+        network = self.network if subnet is None else subnet.network
+        shelf = slot.shelf - 1 if subnet is None else 0
+        address = network.network_address + (10 + slot.number + 256 * shelf)
+        if slot.number > 200 or address not in network or address >= network.broadcast_address:
             raise UsageError(
-                "no address for this slot", where=f"slot {slot}", expected=f"in {self.network}", found=address
+                "no address for this slot", where=f"slot {slot}", expected=f"in {network}", found=address
             )
         return address
+
+    def server_identity(self) -> ServerIdentity:
+        """What netboot is told of the master and its networks. Raises UsageError."""
+        wiring, own = self.wiring, self.address
+        return ServerIdentity(
+            own,
+            self.network,
+            router=wiring.router,
+            quarantine=quarantine_range(self.network, own, wiring.router),
+            subnets=tuple(
+                replace(subnet, quarantine=quarantine_range(subnet.network, subnet.router))
+                for _, subnet in sorted(wiring.shelves.items())
+            ),
+            relays=wiring.relays,
+        )
+
+
+def quarantine_range(network: IPv4Network, *barred: IPv4Address | None) -> tuple[IPv4Address, ...]:
+    """The addresses that may be lent to strangers: behind those of the first shelf, which end at 210."""
+    last = network.num_addresses - 2
+    lent = (network.network_address + number for number in range(*_QUARANTINE) if number <= last)
+    return tuple(address for address in lent if address not in barred)

@@ -44,6 +44,7 @@ CARD_ANSWERS = (16.0, 64.0)
 STRANGER_ANSWERS = (1.0, 4.0)
 ALL_STRANGERS_ANSWERS = (16.0, 32.0)
 REMEMBERED_MACS = 1024
+_TOO_OFTEN = "; asks too often to be answered each time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +200,9 @@ class DhcpListener:
         if misfit is None:
             if self._cards.allows(packet.mac, now):
                 return decision
-            return Ignored("asks too often: not answered each time")
+            return Ignored(f"{decision.reason}{_TOO_OFTEN}")
         if not self._strangers.allows(packet.mac, now) or not self._all_strangers.allows("", now):
-            return Ignored("asks too often: not answered each time", misfit)
+            return Ignored(f"{decision.reason}{_TOO_OFTEN}", misfit)
         if isinstance(decision, Reply) and decision.lent_for:
             self._pool.lend(packet.mac, decision.packet.yiaddr, now + decision.lent_for)
         return decision
