@@ -12,6 +12,7 @@ from pathlib import Path
 
 from firmware_mgr import __version__
 from firmware_mgr.card.agent import Agent, AgentParts
+from firmware_mgr.card.fw_cfg import MappedRegisters, read_file
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
@@ -39,7 +40,10 @@ class LinuxHost:
         self._up = False
 
     def slot(self) -> SlotId:
-        path = self._settings.slot_register
+        path, device = self._settings.slot_register, self._settings.slot_fw_cfg
+        if device is not None:
+            text = read_file(MappedRegisters(device.address), device.name)
+            return SlotId.parse(text.decode("ascii", "replace").strip("\0\n "))
         try:
             return SlotId.parse(path.read_text().strip("\0\n "))
         except OSError as e:

@@ -17,6 +17,14 @@ HOME = Path("/etc/fwmgr")
 
 
 @dataclass(frozen=True, slots=True)
+class FwCfgFile:
+    """A slot register in QEMU's fw_cfg device: its physical address, and the file's name."""
+
+    address: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     """`build_date` is Unix seconds: the card's clock is never set before it. Paths are on the card."""
 
@@ -29,6 +37,7 @@ class AgentSettings:
     slot_register: Path
     authority: Path
     keyring: Keyring
+    slot_fw_cfg: FwCfgFile | None = None
 
     @classmethod
     def load(cls, home: Path = HOME) -> AgentSettings:
@@ -47,8 +56,13 @@ class AgentSettings:
                     int(areas["control"]), int(areas["boot"]), int(areas["store"] or 0), int(areas["state"])
                 ),
                 slot_register=Path(document["slot_register"]),
+                slot_fw_cfg=_fw_cfg(document.get("slot_fw_cfg")),
                 authority=home / "trust" / "authority.pem",
                 keyring=Keyring.load(json.loads((home / "trust" / "keys.json").read_text())),
             )
         except (OSError, KeyError, TypeError, ValueError) as e:
             raise UsageError("boot image has no usable settings", where=str(path), found=repr(e)) from e
+
+
+def _fw_cfg(document: Mapping[str, Any] | None) -> FwCfgFile | None:
+    return None if document is None else FwCfgFile(int(document["address"]), str(document["name"]))

@@ -152,10 +152,15 @@ class Qemu(_Section):
 
 
 class SlotRegister(_Section):
-    """Where the card reads its slot: a file whose text is the slot, and how QEMU provides it."""
+    """Where the card reads its slot: a file whose text is the slot, and how QEMU provides it.
+
+    `fw_cfg_address`: the physical address of QEMU's fw_cfg device, whose file `fw_cfg` is then read through
+    its registers; for kernels that have no driver for it.
+    """
 
     path: Annotated[str, Field(pattern=r"^/")]
     fw_cfg: Word | None = None
+    fw_cfg_address: Annotated[int, Field(ge=0)] | None = None
 
 
 class Lever(_Section):

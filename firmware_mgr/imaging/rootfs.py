@@ -194,6 +194,9 @@ def _settings(board: Board, version: str, built: int) -> bytes:
         "build_date": built,
         "console": board.console.device,
         "slot_register": board.slot.path,
+        "slot_fw_cfg": None
+        if board.slot.fw_cfg_address is None
+        else {"address": board.slot.fw_cfg_address, "name": board.slot.fw_cfg},
         "tries": board.control.tries,
         "flash": {
             "device": board.flash.device,

@@ -1,6 +1,6 @@
-"""The real package: Debian's lighttpd for two CPUs, whole enough to run with nothing but its own files.
+"""The real package: Debian's lighttpd for three CPUs, whole enough to run with nothing but its own files.
 
-Fetches about 6 MB from Debian's archive the first time, into the cache of this source tree.
+Fetches about 9 MB from Debian's archive the first time, into the cache of this source tree.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ from firmware_mgr.packaging.keys import keyring_of
 from .test_build import KEY
 
 TOP = Path(__file__).resolve().parents[2]
-CPUS = [CpuArch.AARCH64, CpuArch.X86_64]
+CPUS = [CpuArch.AARCH64, CpuArch.ARMV7, CpuArch.X86_64]
 #: Where the programs say that it is: in the root that is behind a link into usr.
-LOADER = {CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1", CpuArch.X86_64: "lib64/ld-linux-x86-64.so.2"}
+LOADER = {
+    CpuArch.AARCH64: "lib/ld-linux-aarch64.so.1",
+    CpuArch.ARMV7: "lib/ld-linux-armhf.so.3",
+    CpuArch.X86_64: "lib64/ld-linux-x86-64.so.2",
+}
 
 
 @pytest.fixture(scope="module")
