@@ -65,6 +65,7 @@ class Engine:
         self._hands = hands
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cycles = 0  # power cycles that have ended
 
     async def start(self) -> None:
         self.broken = asyncio.get_running_loop().create_future()
@@ -220,13 +221,16 @@ class Engine:
             log.error("slot %s: power cycle failed: %s", entry.slot, e)
         finally:
             entry.cycling = False
+            self._cycles += 1
+            entry.cycled = self._cycles
 
     async def _poll(self, hands: Hands) -> None:
         answered = True
         while True:
             try:
+                asked = self._cycles
                 for sight in await hands.slots():
-                    self.post(partial(self._sighted, sight))
+                    self.post(partial(self._sighted, sight, asked))
                 answered = True
             except FwmgrError as e:
                 if answered:
@@ -234,9 +238,11 @@ class Engine:
                 answered = False
             await asyncio.sleep(self.settings.poll_seconds)
 
-    async def _sighted(self, sight: SlotSight) -> None:
+    async def _sighted(self, sight: SlotSight, asked: int) -> None:
+        """`asked`: how many power cycles had ended when the hands were asked; what was seen before the
+        card's last one is out of date."""
         entry = await self.roster.seen(sight, self.clock())
-        if entry.cycling:
+        if entry.cycling or entry.cycled > asked:
             return
         powered, before = sight.powered and sight.present, entry.powered
         entry.powered = powered

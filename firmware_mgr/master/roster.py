@@ -56,6 +56,7 @@ class Entry:
     moved: float = 0.0  # on the monotonic clock: when the state was entered, or progress seen
     ended_boot: str = ""  # the boot that our last power cycle ended
     cycling: bool = False
+    cycled: int = 0  # which of the master's power cycles was this card's last
     refusal: dict[str, str] | None = None
 
     @property
