@@ -71,6 +71,8 @@ def _run_locked(plan: ChassisPlan, board: QemuBoard, word: FirstWord) -> None:
             paths = plan.paths.slot(slot)
             paths.directory.mkdir(exist_ok=True)
             make_flash(paths.flash, board.flash_bytes, pristine=plan.pristine)
+            if plan.pristine:
+                paths.variables.unlink(missing_ok=True)
         daemon = ProcessIdentity.of(os.getpid())
         network = plan_network(plan)
         slots = tuple(SlotRecord(slot) for slot in plan.slots)

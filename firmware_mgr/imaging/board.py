@@ -75,12 +75,25 @@ class About(_Section):
     cpu: Annotated[CpuArch, Field(strict=False)]
 
 
+class UefiFirmware(_Section):
+    """What a UEFI board needs besides: `variables` is what its store of variables holds when it is new.
+
+    `stub` is the path, in the Debian package `stub_package`, of the program that a unified kernel image
+    begins with.
+    """
+
+    variables: str
+    stub_package: Word
+    stub: Word
+
+
 class Firmware(_Section):
     """What the card runs at power-on, before anything of ours."""
 
-    loader: Literal["u-boot"]
+    loader: Literal["u-boot", "uefi"]
     file: str
     debian_package: Word | None = None
+    uefi: UefiFirmware | None = None
 
 
 class Console(_Section):
@@ -166,7 +179,7 @@ class SlotRegister(_Section):
 class Lever(_Section):
     """What forces this board to netboot whatever its flash holds."""
 
-    kind: Literal["u-boot-env"]
+    kind: Literal["u-boot-env", "boot-index"]
     description: str
 
 
@@ -222,6 +235,12 @@ def load_board(name_or_path: str | Path, folder: Path = SHIPPED_BOARDS) -> Board
             "board.name is not the file's name", where=str(path), expected=path.stem, found=board.name
         )
     _check_areas(board, path)
+    if (board.firmware.loader == "uefi") is not (board.firmware.uefi is not None):
+        raise UsageError(
+            "firmware.uefi is for boards with firmware.loader uefi, and for all of them",
+            where=str(path),
+            expected=f"{board.firmware.loader} with it or without",
+        )
     return board
 
 

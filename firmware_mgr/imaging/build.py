@@ -22,11 +22,12 @@ from firmware_mgr.imaging.bytecode import card_interpreter
 from firmware_mgr.imaging.cache import BuildCache, place_copy
 from firmware_mgr.imaging.cpio import cpio_archive, padded
 from firmware_mgr.imaging.debs import DEBIAN_ARCH, DebFile, built_at, fetch_debs, read_deb
+from firmware_mgr.imaging.fat import check_tools
 from firmware_mgr.imaging.kernel import Kernel, find_kernel, load_tree
+from firmware_mgr.imaging.loaders import LOADERS, LoaderInputs, loader_packages
 from firmware_mgr.imaging.manifest import (
     MANIFEST_NAME,
-    NETBOOT_FIT,
-    NETBOOT_SCRIPT,
+    NETBOOT_FOLDER,
     PARTITION_FILE,
     BootImage,
     FileSummary,
@@ -47,7 +48,6 @@ from firmware_mgr.imaging.rootfs import (
     site_tree,
 )
 from firmware_mgr.imaging.tree import Tree
-from firmware_mgr.imaging.uboot import build_uboot_files, check_tools
 from firmware_mgr.model.ids import Digest, check_version
 from firmware_mgr.model.software import canonical_json
 
@@ -77,7 +77,8 @@ def build_boot_image(
     `refresh` asks the Debian archive for what is newest; otherwise what the cache knows stays. Raises
     UsageError, and PeerError for the archive.
     """
-    check_tools()
+    loader = LOADERS[board.firmware.loader]
+    check_tools(loader.tools)
     parts = _gather(board, bootimages, cache, Own(kernel, rootfs), refresh)
     store = BuildCache(cache)
     base_digest = parts.digest()
@@ -94,7 +95,8 @@ def build_boot_image(
         # The version is not among its own inputs.
         "site": Digest.of(cpio_archive(site("0"))).hex,
         "board": board.model_dump_json(),
-        "texts": _folder_digest(bootimages / "u-boot"),
+        "texts": {} if loader.texts is None else _folder_digest(bootimages / loader.texts),
+        "loader": [deb.sha256 for deb in parts.loader],
         "code": _folder_digest(Path(__file__).parent),
     }
     content = Digest.of(canonical_json(made_from))
@@ -103,14 +105,11 @@ def build_boot_image(
 
     def build(folder: Path) -> None:
         initramfs = base.initramfs + packed(site(name))
-        made = build_uboot_files(board, bootimages / "u-boot", base.kernel_gz, initramfs, built)
-        contents = {
-            PARTITION_FILE: made.partition,
-            NETBOOT_SCRIPT: made.netboot_script,
-            NETBOOT_FIT: made.fit,
-        }
+        made = loader.make(LoaderInputs(board, bootimages, parts.loader, base.kernel_gz, initramfs, built))
+        contents = {PARTITION_FILE: made.partition}
+        contents |= {f"{NETBOOT_FOLDER}{file}": data for file, data in made.netboot.items()}
         summaries = {file: FileSummary.of(data) for file, data in contents.items()}
-        packages = tuple(PackageSource(deb.name, deb.version, deb.arch, deb.sha256) for deb in parts.debs)
+        packages = tuple(PackageSource(deb.name, deb.version, deb.arch, deb.sha256) for deb in parts.all_debs)
         manifest = Manifest(board.name, board.cpu, name, built, base.release, inputs, summaries, packages)
         write_boot_image(folder, manifest, contents)
 
@@ -141,6 +140,11 @@ class _Parts:
     own: Own
     userland: tuple[DebFile, ...]
     kernel: tuple[DebFile, ...]
+    loader: tuple[DebFile, ...]
+
+    @property
+    def all_debs(self) -> tuple[DebFile, ...]:
+        return tuple(sorted(self.debs + self.loader))
 
     @property
     def debs(self) -> tuple[DebFile, ...]:
@@ -149,7 +153,9 @@ class _Parts:
     def built_at(self) -> int:
         """Seconds since 1970: $SOURCE_DATE_EPOCH, or when the newest of the packages was built."""
         given = os.environ.get("SOURCE_DATE_EPOCH", "")
-        return int(given) if given.isdigit() else max((built_at(deb.path) for deb in self.debs), default=0)
+        return (
+            int(given) if given.isdigit() else max((built_at(deb.path) for deb in self.all_debs), default=0)
+        )
 
     def digest(self) -> Digest:
         inputs = {
@@ -192,7 +198,9 @@ def _gather(board: Board, bootimages: Path, cache: Path, own: Own, refresh: bool
 
     userland = () if own.rootfs else debs(recipe.userland.packages, recipe.userland.assumed)
     kernel = () if own.kernel else debs([board.kernel.package], recipe.kernel.assumed)
-    return _Parts(board, recipe, own, userland, kernel)
+    stub = loader_packages(board)
+    loader = debs(stub, recipe.kernel.assumed) if stub else ()
+    return _Parts(board, recipe, own, userland, kernel, loader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,13 @@ from firmware_mgr.model.ids import CpuArch
 _IMAGE_NAME = re.compile(r"^(?:boot/)?(?:vmlinuz|vmlinux|Image)(?:-[^/]+)?(?:\.gz)?$")
 _RELEASE = re.compile(r"^usr/lib/modules/(?P<release>[^/]+)/")
 _GZIP = b"\x1f\x8b"
-#: Offset and value of the magic in a kernel image (Linux Documentation/arm64/booting.rst; arm: zImage).
-_MAGIC = {CpuArch.AARCH64: (0x38, b"ARM\x64"), CpuArch.ARMV7: (0x24, b"\x18\x28\x6f\x01")}
+#: Offset and value of the magic in a kernel image (Linux Documentation/arm64/booting.rst; arm: zImage;
+#: x86/boot.rst).
+_MAGIC = {
+    CpuArch.AARCH64: (0x38, b"ARM\x64"),
+    CpuArch.ARMV7: (0x24, b"\x18\x28\x6f\x01"),
+    CpuArch.X86_64: (0x202, b"HdrS"),
+}
 #: The first root file system is packed with zstd; any distribution's kernel since 5.9 reads that.
 _NEEDED_OPTION = "CONFIG_RD_ZSTD=y"
 

@@ -18,10 +18,9 @@ from firmware_mgr.model.software import BootImageRef
 MANIFEST_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
 PIECE_SIZE = 1 << 20
-#: The raw image of a boot partition, and what netboot serves.
+#: The raw image of a boot partition, and the folder of what netboot serves.
 PARTITION_FILE = "boot.img"
-NETBOOT_SCRIPT = "net/boot.scr.uimg"
-NETBOOT_FIT = "net/boot.itb"
+NETBOOT_FOLDER = "net/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,15 @@ class Manifest:
         partition = self.files[PARTITION_FILE]
         return BootImageRef(self.board, self.version, partition.digest, partition.length)
 
+    @property
+    def netboot_files(self) -> Mapping[str, FileSummary]:
+        """What netboot serves, by the name in a request."""
+        return {
+            name.removeprefix(NETBOOT_FOLDER): summary
+            for name, summary in self.files.items()
+            if name.startswith(NETBOOT_FOLDER)
+        }
+
     def document(self) -> dict[str, Any]:
         return {
             "format": MANIFEST_FORMAT,
@@ -117,7 +125,9 @@ class Manifest:
                 {str(name): FileSummary.from_document(item) for name, item in document["files"].items()},
                 tuple(PackageSource(**item) for item in document["packages"]),
             )
-            missing = {PARTITION_FILE, NETBOOT_SCRIPT, NETBOOT_FIT} - manifest.files.keys()
+            missing = {PARTITION_FILE} - manifest.files.keys()
+            if not manifest.netboot_files:
+                missing.add(f"{NETBOOT_FOLDER}…")
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as e:
             raise PeerError("not a boot image's manifest", where=where, found=repr(e)) from e
         if missing:

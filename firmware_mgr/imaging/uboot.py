@@ -1,21 +1,19 @@
 """What U-Boot starts: scripts, the FIT image of kernel and root file system, a boot partition's file system.
 
-Knows mkimage, mkfs.fat and mcopy, and the texts in `bootimages/u-boot/`. Refuses to know what is in kernel
-and root file system. Equal inputs give equal bytes: every time stamp is the one given.
+Knows mkimage, and the texts in `bootimages/u-boot/`. Refuses to know what is in kernel and root file system.
+Equal inputs give equal bytes: every time stamp is the one given.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_mgr.imaging import fat
 from firmware_mgr.imaging.board import Board
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
@@ -26,17 +24,12 @@ _UBOOT_ARCH = {CpuArch.AARCH64: "arm64", CpuArch.ARMV7: "arm", CpuArch.X86_64: "
 TOOLS = {
     "mkimage": "u-boot-tools",
     "dtc": "device-tree-compiler",
-    "mkfs.fat": "dosfstools",
-    "mcopy": "mtools",
+    **fat.TOOLS,
 }
+#: What netboot serves: the script that is asked for first, and the FIT image.
+NETBOOT_SCRIPT = "boot.scr.uimg"
+NETBOOT_FIT = "boot.itb"
 _PLACEHOLDER = re.compile(r"@([A-Z0-9]+)@")
-
-#: FAT16, since its root directory is a fixed area: no chain of clusters that damage could make endless.
-_FAT = ("-F", "16", "-s", "4", "-r", "64", "-i", "46574d42", "-n", "FWBOOT", "--invariant")
-#: With 2 KiB clusters a file system of 128 MiB has a FAT entry for every 16-bit number. U-Boot's FAT driver
-#: does not check cluster numbers, and sticks on one past the end of the FAT (ADR 0001, what the runs taught).
-FILE_SYSTEM_BYTES = 128 << 20
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ def build_uboot_files(
 
     Raises UsageError when a tool is missing or the image does not fit the board's boot partition.
     """
-    check_tools()
+    fat.check_tools(TOOLS)
     console = f"console={board.console.device},{board.console.baud}"
     arguments = " ".join([console, *board.kernel.arguments])
     with tempfile.TemporaryDirectory(prefix="fwmgr-uboot-") as scratch:
@@ -73,40 +66,8 @@ def build_uboot_files(
         selector = desk.script(fill(_read(texts, "boot.scr.txt"), values), "fwmgr selector 1")
         start = desk.script(fill(_read(texts, "start.scr.txt"), values), "fwmgr start")
         netboot = desk.script(fill(_read(texts, "netboot.scr.txt"), values), "fwmgr netboot")
-        partition = desk.fat({"boot.scr": selector, "start.scr": start, "boot.itb": fit})
-    if board.flash.boot < FILE_SYSTEM_BYTES:
-        raise UsageError(
-            "boot partition is too small for U-Boot",
-            where=f"board {board.name}: flash.boot",
-            expected=f"at least {FILE_SYSTEM_BYTES // _MIB} MiB",
-            found=f"{board.flash.boot // _MIB} MiB",
-        )
+    partition = fat.fat_image(board, {"boot.scr": selector, "start.scr": start, "boot.itb": fit}, built)
     return UBootFiles(partition, netboot, fit)
-
-
-def _used_bytes(image: bytes, lengths: Sequence[int]) -> int:
-    """Where the last file's last cluster ends. Zeros at a file's end are content like any other.
-
-    mcopy fills an empty file system from the first cluster on. Fields: Microsoft's FAT specification, §3.1.
-    """
-    sector, cluster_sectors, reserved, copies, root_entries, fat_sectors = (
-        int.from_bytes(image[offset : offset + size], "little")
-        for offset, size in ((11, 2), (13, 1), (14, 2), (16, 1), (17, 2), (22, 2))
-    )
-    cluster = sector * cluster_sectors
-    data_start = (reserved + copies * fat_sectors) * sector + root_entries * 32
-    return data_start + sum(-(-length // cluster) for length in lengths) * cluster
-
-
-def check_tools() -> None:
-    """Raises UsageError that lists what is missing, with the command that installs it."""
-    path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-    missing = {name: package for name, package in TOOLS.items() if shutil.which(name, path=path) is None}
-    if missing:
-        packages = " ".join(sorted(set(missing.values())))
-        raise UsageError(
-            "tools are missing", expected=", ".join(sorted(missing)), hint=f"apt-get install {packages}"
-        )
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -151,36 +112,5 @@ class _Desk:
         self._run(["mkimage", "-f", "image.its", "boot.itb"])
         return (self.folder / "boot.itb").read_bytes()
 
-    def fat(self, files: Mapping[str, bytes]) -> bytes:
-        """The used part of a FAT file system with the files in this order, in whole MiB.
-
-        What follows it in the partition belongs to no file, so it need not be burned.
-        """
-        image = self.folder / "partition"
-        with image.open("wb") as stream:
-            stream.truncate(FILE_SYSTEM_BYTES)
-        self._run(["mkfs.fat", *_FAT, image.name])
-        for name, data in files.items():
-            path = self.folder / name
-            path.write_bytes(data)
-            os.utime(path, (self.built, self.built))
-            self._run(["mcopy", "-m", "-i", image.name, name, f"::/{name}"])
-        whole = image.read_bytes()
-        return whole[: -(-_used_bytes(whole, [len(data) for data in files.values()]) // _MIB) * _MIB]
-
     def _run(self, command: Sequence[str]) -> None:
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin",
-            "SOURCE_DATE_EPOCH": str(self.built),
-            "TZ": "UTC",
-            "LC_ALL": "C.UTF-8",
-            "MTOOLS_SKIP_CHECK": "1",
-            "MTOOLSRC": "/dev/null",
-        }
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise UsageError(
-                f"{command[0]} failed", expected="exit 0", found=(done.stderr or done.stdout).strip()
-            )
+        fat.run(command, self.folder, self.built)

@@ -29,6 +29,7 @@ class Lever(Enum):
     """What forces a board to netboot for one power-on."""
 
     U_BOOT_ENVIRONMENT = "u-boot-env"
+    BOOT_INDEX = "boot-index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class QemuBoard:
     firmware_package: str | None = "u-boot-qemu"
     slot_register: str = "opt/fwmgr/slot"
     lever: Lever = Lever.U_BOOT_ENVIRONMENT
+    #: UEFI: what a new card's store of variables holds. Such a board's firmware is its first flash chip.
+    new_variables: Path | None = None
 
     @classmethod
     def of(cls, board: Board, *, memory_mib: int | None = None) -> QemuBoard:
@@ -68,6 +71,7 @@ class QemuBoard:
             firmware_package=board.firmware.debian_package,
             slot_register=board.slot.fw_cfg,
             lever=Lever(board.lever.kind),
+            new_variables=None if board.firmware.uefi is None else Path(board.firmware.uefi.variables),
         )
 
 
@@ -75,8 +79,9 @@ class QemuBoard:
 class Wiring:
     """What is particular to one power-on of one slot.
 
-    `environment` is the loader's, in which the netboot lever is set; `capture` the file that takes the
-    card's frames. On `console` and `qmp` somebody listens already.
+    `second_flash` is the chip beside the firmware: U-Boot's environment, in which the lever is set, or UEFI's
+    variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames. On
+    `console` and `qmp` somebody listens already.
     """
 
     slot: SlotId
@@ -84,12 +89,14 @@ class Wiring:
     flash: Path
     console: Path
     qmp: Path
-    environment: Path
+    second_flash: Path
+    network_first: bool = False
     capture: Path | None = None
 
 
 def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
     """QEMU's arguments: a machine that connects to its listeners, and stays stopped until told to go."""
+    lever = ",bootindex=0" if wiring.network_first else ""
     arguments = [
         board.binary,
         *("-name", f"slot-{wiring.slot.number}"),
@@ -97,9 +104,7 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-machine", board.machine, "-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}"),
         *("-cpu", board.cpu, "-smp", str(board.smp), "-m", str(board.memory_mib)),
         *("-rtc", f"base={CLOCK_AT_POWER_ON}"),
-        *("-bios", str(board.firmware)),
-        # Unit 0 holds the firmware; U-Boot's virt builds look for their environment in unit 1.
-        *("-drive", f"if=pflash,unit=1,format=raw,readonly=on,file={_value(wiring.environment)}"),
+        *_firmware(board, wiring),
         *("-chardev", f"socket,id=console,path={_value(wiring.console)},server=off"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,path={_value(wiring.qmp)},server=off"),
@@ -107,13 +112,23 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-drive", f"if=none,id=flash,format=raw,cache=writeback,file={_value(wiring.flash)}"),
         *("-device", f"virtio-blk-pci,{MODERN},drive=flash"),
         *("-netdev", _tap(wiring)),
-        *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={mac_of(wiring.slot)},romfile="),
+        *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={mac_of(wiring.slot)},romfile={lever}"),
         *("-device", f"virtio-rng-pci,{MODERN}"),
         *("-fw_cfg", f"name={board.slot_register},string={wiring.slot}"),
     ]
     if wiring.capture is not None:
         arguments += ["-object", f"filter-dump,id=capture,netdev=backplane,file={_value(wiring.capture)}"]
     return arguments
+
+
+def _firmware(board: QemuBoard, wiring: Wiring) -> list[str]:
+    """The firmware, and the flash chip beside it."""
+    second = f"if=pflash,unit=1,format=raw,file={_value(wiring.second_flash)}"
+    if board.new_variables is None:
+        # Unit 0 holds the firmware; U-Boot's virt builds look for their environment in unit 1.
+        return ["-bios", str(board.firmware), "-drive", f"{second},readonly=on"]
+    first = f"if=pflash,unit=0,format=raw,readonly=on,file={_value(board.firmware)}"
+    return ["-drive", first, "-drive", second]
 
 
 def _tap(wiring: Wiring) -> str:

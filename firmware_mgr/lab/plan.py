@@ -73,6 +73,10 @@ class SlotPaths:
         return self.directory / "env.img"
 
     @property
+    def variables(self) -> Path:
+        return self.directory / "vars.fd"
+
+    @property
     def console_log(self) -> Path:
         return self.directory / "console.log"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,8 @@ class QemuMachines:
             flash=paths.flash,
             console=paths.console_socket,
             qmp=paths.qmp_socket,
-            environment=self._set_lever(paths, netboot),
+            second_flash=self._second_flash(paths, netboot),
+            network_first=netboot and self._board.lever is Lever.BOOT_INDEX,
             capture=self._capture_file(paths, count),
         )
         listener = _ConsoleListener(console)
@@ -80,11 +82,16 @@ class QemuMachines:
             raise _did_not_start(paths) from e
         return QemuMachine(process, identity, listener=listener, qmp=qmp, paths=paths, console=console)
 
-    def _set_lever(self, paths: SlotPaths, netboot: bool) -> Path:
+    def _second_flash(self, paths: SlotPaths, netboot: bool) -> Path:
         match self._board.lever:
             case Lever.U_BOOT_ENVIRONMENT:
                 write_sparse(paths.environment, power_on_environment(netboot=netboot), VIRT_PFLASH_BYTES)
-        return paths.environment
+                return paths.environment
+            case Lever.BOOT_INDEX:
+                new = self._board.new_variables
+                assert new is not None, "checked when the board file was read"
+                make_variables(paths.variables, new, anew=netboot)
+                return paths.variables
 
     def _capture_file(self, paths: SlotPaths, count: int) -> Path | None:
         if not self._capture:
@@ -227,6 +234,22 @@ def write_sparse(path: Path, head: bytes, size: int) -> None:
     with path.open("wb") as file:
         file.write(head)
         file.truncate(size)
+
+
+def make_variables(path: Path, new: Path, *, anew: bool) -> None:
+    """UEFI's variables of a card: kept when they are there, unless `anew`.
+
+    The lever makes them anew, since BootNext would go before the network. Raises DeviceError when there is
+    nothing to copy.
+    """
+    if path.exists() and not anew:
+        return
+    draft = path.with_suffix(".new")
+    try:
+        shutil.copyfile(new, draft)
+    except OSError as e:
+        raise DeviceError("new variables for UEFI are missing", where=str(new), found=e.strerror) from e
+    draft.replace(path)
 
 
 def make_flash(path: Path, size: int, *, pristine: bool) -> None:

@@ -17,6 +17,8 @@ _SLOT = re.compile(r"(?:(?P<shelf>[1-9][0-9]{0,3})/)?(?P<number>[1-9][0-9]{0,3})
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.\-]{0,63}")
+#: A board may be called after its CPU: x86_64.
+_BOARD_NAME = re.compile(r"[a-z0-9][a-z0-9+._\-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+~:\-]{0,63}")
 
 
@@ -113,9 +115,12 @@ class MacAddress:
 
 def check_name(text: str, kind: str) -> str:
     """Return `text` if it is a legal name of a package, board or process; raise UsageError otherwise."""
-    if not _NAME.fullmatch(text):
+    pattern, marks = (_BOARD_NAME, "+ . _ -") if kind == "board" else (_NAME, "+ . -")
+    if not pattern.fullmatch(text):
         raise UsageError(
-            f"not a {kind} name", expected="lower-case letters, digits, + . - (64 at most)", found=repr(text)
+            f"not a {kind} name",
+            expected=f"lower-case letters, digits, {marks} (64 at most)",
+            found=repr(text),
         )
     return text
 

@@ -89,3 +89,11 @@ def test_broken_toml_names_the_file(tmp_path: Path) -> None:
 def test_sizes_read_as_bytes() -> None:
     assert parse_size("3KiB") == 3072
     assert parse_size("1GiB") == 1 << 30
+
+
+def test_a_uefi_board_without_its_stub_and_a_u_boot_board_with_one_are_refused(tmp_path: Path) -> None:
+    uefi = '[firmware.uefi]\nvariables = "/vars.fd"\nstub_package = "s"\nstub = "s.efi"\n\n[console]\ndevice = "ttyAMA0"'
+    with pytest.raises(UsageError, match=r"firmware\.uefi is for boards with firmware\.loader uefi"):
+        load_board(altered(tmp_path, '[console]\ndevice = "ttyAMA0"', uefi))
+    with pytest.raises(UsageError, match=r"firmware\.uefi is for boards with firmware\.loader uefi"):
+        load_board(altered(tmp_path, 'loader = "u-boot"', 'loader = "uefi"'))

@@ -19,7 +19,7 @@ WIRING = Wiring(
     flash=Path("/c/flash.img"),
     console=Path("/c/console.sock"),
     qmp=Path("/c/qmp.sock"),
-    environment=Path("/c/env.img"),
+    second_flash=Path("/c/env.img"),
 )
 
 GOLDEN = """\
@@ -36,7 +36,7 @@ qemu-system-aarch64
 -m 512
 -rtc base=1970-01-01T00:00:00
 -bios /usr/lib/u-boot/qemu_arm64/u-boot.bin
--drive if=pflash,unit=1,format=raw,readonly=on,file=/c/env.img
+-drive if=pflash,unit=1,format=raw,file=/c/env.img,readonly=on
 -chardev socket,id=console,path=/c/console.sock,server=off
 -serial chardev:console
 -chardev socket,id=qmp,path=/c/qmp.sock,server=off

@@ -63,3 +63,9 @@ def test_an_error_says_what_where_expected_found_and_next(kind: type[FwmgrError]
         "found": "9f",
         "hint": "burn again",
     }
+
+
+def test_a_board_may_be_named_after_its_cpu_and_a_package_may_not() -> None:
+    assert check_name("qemu-x86_64", "board") == "qemu-x86_64"
+    with pytest.raises(UsageError, match="not a package name"):
+        check_name("qemu-x86_64", "package")

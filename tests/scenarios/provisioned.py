@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware_mgr.imaging.manifest import NETBOOT_FIT, PARTITION_FILE, BootImage, read_boot_image
+from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage, read_boot_image
 from firmware_mgr.model.ids import SlotId
 from tests.scenarios.capture import Packet, read_packets
 from tests.scenarios.rig import Rig
@@ -41,7 +41,8 @@ class Provisioned:
 
     @property
     def netboot_length(self) -> int:
-        return self.image.manifest.files[NETBOOT_FIT].length
+        """Bytes that a netbooting card fetches at least."""
+        return max(summary.length for summary in self.image.manifest.netboot_files.values())
 
     @property
     def package_length(self) -> int:

@@ -18,14 +18,14 @@ from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.gpt import FlashLayout
 from firmware_mgr.imaging.board import Board
 from firmware_mgr.imaging.manifest import (
-    NETBOOT_FIT,
-    NETBOOT_SCRIPT,
+    NETBOOT_FOLDER,
     PARTITION_FILE,
     BootImage,
     FileSummary,
     Manifest,
     write_boot_image,
 )
+from firmware_mgr.imaging.uboot import NETBOOT_FIT, NETBOOT_SCRIPT
 from firmware_mgr.model.errors import DeviceError, PeerError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import canonical_json
@@ -147,7 +147,11 @@ def build_sim_image(
     texts = {name: (trust / name).read_text() for name in ("authority.pem", "keys.json")}
     image = SimImage(board.name, board.cpu, version, layout_of(board), texts, behaviour, agent_version)
     fit = image.encode(size)
-    contents = {PARTITION_FILE: fit, NETBOOT_SCRIPT: script(fit), NETBOOT_FIT: fit}
+    contents = {
+        PARTITION_FILE: fit,
+        NETBOOT_FOLDER + NETBOOT_SCRIPT: script(fit),
+        NETBOOT_FOLDER + NETBOOT_FIT: fit,
+    }
     summaries = {name: FileSummary.of(data) for name, data in contents.items()}
     manifest = Manifest(
         board.name, board.cpu, version, image.build_date, "sim", Digest.of(fit), summaries, ()
