@@ -92,8 +92,9 @@ def test_sizes_read_as_bytes() -> None:
 
 
 def test_a_uefi_board_without_its_stub_and_a_u_boot_board_with_one_are_refused(tmp_path: Path) -> None:
-    uefi = '[firmware.uefi]\nvariables = "/vars.fd"\nstub_package = "s"\nstub = "s.efi"\n\n[console]\ndevice = "ttyAMA0"'
+    console = '[console]\ndevice = "ttyAMA0"'
+    uefi = '[firmware.uefi]\nvariables = "/vars.fd"\nstub_package = "s"\nstub = "s.efi"\n\n' + console
     with pytest.raises(UsageError, match=r"firmware\.uefi is for boards with firmware\.loader uefi"):
-        load_board(altered(tmp_path, '[console]\ndevice = "ttyAMA0"', uefi))
+        load_board(altered(tmp_path, console, uefi))
     with pytest.raises(UsageError, match=r"firmware\.uefi is for boards with firmware\.loader uefi"):
         load_board(altered(tmp_path, 'loader = "u-boot"', 'loader = "uefi"'))
