@@ -12,7 +12,10 @@ from pathlib import Path
 
 from firmware_mgr import __version__
 from firmware_mgr.card.agent import Agent, AgentParts
+from firmware_mgr.card.cores import CoreShelf, catch_cores
+from firmware_mgr.card.dress import dress_host
 from firmware_mgr.card.fw_cfg import MappedRegisters, read_file
+from firmware_mgr.card.kept import AgentLog, KeptDesk
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
@@ -23,7 +26,9 @@ from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import SlotId
 
 RUN = Path("/run/fwmgr")
-STATE = Path("/run/fwmgr/state")
+#: What processes keep, and core dumps: a file system in flash is mounted on DATA when there is one.
+DATA = RUN / "data"
+STATE = DATA / "state"
 #: linux/reboot.h
 _REBOOT_RESTART = 0x01234567
 #: The store's place in the table that `flash.gpt.plan` makes, as Linux numbers it.
@@ -57,13 +62,20 @@ class LinuxHost:
         time.clock_settime(time.CLOCK_REALTIME, max(time_, float(self._settings.build_date)))
 
     async def network(self, last: str | None) -> NetworkLease:
+        if not self._up:
+            await bring_up(self._interface())
+            self._up = True
+        return await wait_lease(last)
+
+    def _interface(self) -> str:
         interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir() if path.name != "lo")
         if not interfaces:
             raise DeviceError("there is no network interface", where="/sys/class/net")
-        if not self._up:
-            await bring_up(interfaces[0])
-            self._up = True
-        return await wait_lease(last)
+        return interfaces[0]
+
+    async def dress(self, hostname: str, addresses: tuple[str, ...]) -> None:
+        """See DressedHost."""
+        await dress_host(self._interface(), hostname, addresses)
 
     def reset(self) -> None:
         logging.shutdown()
@@ -71,7 +83,7 @@ class LinuxHost:
         ctypes.CDLL(None, use_errno=True).reboot(_REBOOT_RESTART)
 
 
-async def run() -> None:
+async def run(own_log: AgentLog) -> None:
     prepare_root()
     settings = AgentSettings.load()
     host = LinuxHost(settings)
@@ -92,16 +104,23 @@ async def run() -> None:
 
     words = LoaderWords.read(Path("/proc/cmdline").read_text())
     uplink = TlsUplink(settings.authority)
-    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner, uplink)
+    try:
+        catch_cores(RUN)
+    except DeviceError as e:
+        log.error("%s", e)
+    kept = KeptDesk(RUN / "log", own_log, CoreShelf(RUN))
+    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner, uplink, kept)
     await Agent(parts).run()
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="fwmgr-agent: %(message)s")
+    own_log = AgentLog()
+    logging.getLogger().addHandler(own_log)
     RUN.mkdir(parents=True, exist_ok=True)
     STATE.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(run())
+        asyncio.run(run(own_log))
     except FwmgrError as e:
         log.error("%s", e)
         raise SystemExit(1) from e

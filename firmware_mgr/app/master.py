@@ -34,6 +34,7 @@ from firmware_mgr.master.leases import CatalogueLeases
 from firmware_mgr.master.link_server import LinkServer, listen_tcp
 from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.record import BurnLog
+from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
 from firmware_mgr.master.site import MasterPaths
@@ -185,6 +186,7 @@ def compose(
         hands=ground.hands,
         boards=ground.boards,
         settings=settings,
+        sealed=SealedFiles(paths.settings, paths.authority),
         clock=ground.unix,
         monotonic=ground.monotonic,
     )

@@ -19,17 +19,21 @@ from firmware_mgr.card.burn import Burner
 from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
 from firmware_mgr.card.identity import Identity
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
+from firmware_mgr.card.kept import KeptDesk
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
 from firmware_mgr.card.processes import ProcessState
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
+from firmware_mgr.card.settings_keeper import SettingsKeeper
 from firmware_mgr.card.uplink import Uplink
 from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.store import Extent
 from firmware_mgr.link import messages as m
+from firmware_mgr.link.service import Kept, ListKept, Piece, ReadKept, Settings, SettingsKept
+from firmware_mgr.link.session import Session
 from firmware_mgr.link.transport import LinkStream
-from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import Digest, SlotId
 
 log = logging.getLogger("agent")
@@ -56,12 +60,20 @@ class Host(Protocol):
 
     def reset(self) -> None: ...
 
+    async def dress(self, hostname: str, addresses: tuple[str, ...]) -> None:
+        """See DressedHost."""
+        ...
+
 
 class Runner(Protocol):
     """Runs a software set's processes. A seam; `runner.SetRunner` is the real one."""
 
     async def start(
-        self, name: str, packages: Sequence[InstalledPackage], extent_of: Callable[[Digest], Extent]
+        self,
+        name: str,
+        packages: Sequence[InstalledPackage],
+        extent_of: Callable[[Digest], Extent],
+        settings: Settings | None = None,
     ) -> tuple[ProcessStatus, ...]: ...
 
     async def stop(self) -> None: ...
@@ -71,7 +83,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """All that the agent is composed of."""
+    """All that the agent is composed of. Without `kept` nothing is kept of logs and core dumps."""
 
     settings: AgentSettings
     version: str
@@ -80,6 +92,7 @@ class AgentParts:
     words: LoaderWords
     make_runner: Callable[[Callable[[ProcessStatus], None], Callable[[DeviceError], None]], Runner]
     uplink: Uplink
+    kept: KeptDesk | None = None
 
 
 class Agent:
@@ -94,8 +107,10 @@ class Agent:
         self._report_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
+        self._settings = SettingsKeeper(parts.host, lambda: self._areas.state, self._flash_lock)
         self._runner = parts.make_runner(self._process_changed, self._world_lost)
         self._link: LinkStream | None = None
+        self._session = Session("link")
         self._lease: NetworkLease | None = None
         self._areas: Areas
         self._inspection: Inspection
@@ -152,6 +167,8 @@ class Agent:
         documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
         identity = Identity.from_documents(documents) or Identity.generate()
         self._identity = identity.fitting(parts.settings.authority, self._slot)
+        self._settings.load()
+        await self._settings.dress_host()
         records = self._inspection.records
         self._machine = cm.CardMachine(
             records.validated, _policy(documents.get(NO_MASTER)), stored=frozenset(records.kept_sets)
@@ -193,6 +210,8 @@ class Agent:
             self._spawn(self._burn(action.order))
         elif isinstance(action, cm.BeginSet):
             self._spawn(self._run_set(action))
+        elif isinstance(action, cm.Serve):
+            await self._serve(action.message)
         else:
             log.info("reset: %s", action.reason)
 
@@ -201,8 +220,11 @@ class Agent:
         if link is None:
             return
         try:
-            await link.send(message)
-        except OSError as e:
+            self._session.card_said(message)
+            await link.send(
+                message, m.PROTOCOL_VERSION if isinstance(message, m.Hello) else self._session.version
+            )
+        except (OSError, PeerError) as e:
             self._lost(link, str(e))
 
     def _lost(self, link: LinkStream, reason: str) -> None:
@@ -229,9 +251,9 @@ class Agent:
             log.warning("no link to the master: %s", e or type(e).__name__)
             self._post(cm.LinkLost(str(e)))
             return
-        self._link = stream
+        self._link, self._session = stream, Session(f"link to {lease.master}")
         self._post(cm.LinkOpened())
-        await self._listen(stream)
+        await self._listen(stream, self._session)
 
     async def _enrol(self, lease: NetworkLease) -> None:
         settings = self._parts.settings
@@ -248,11 +270,13 @@ class Agent:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
 
-    async def _listen(self, stream: LinkStream) -> None:
+    async def _listen(self, stream: LinkStream, session: Session) -> None:
         reason = "the master closed the link"
         try:
             while (document := await stream.receive()) is not None:
-                self._post(cm.Received(m.read_from_master(document)))
+                message = m.read_from_master(document)
+                session.master_said(message)
+                self._post(cm.Received(message))
         except (OSError, FwmgrError) as e:
             reason = str(e)
         self._lost(stream, reason)
@@ -278,6 +302,7 @@ class Agent:
             boot_seconds=self._host.monotonic(),
             boot_id=self._boot_id,
             key_renewed=not self._identity.kept,
+            settings=self._settings.digest,
         )
 
     def _last_lease(self) -> str | None:
@@ -300,6 +325,25 @@ class Agent:
                 await asyncio.to_thread(state.commit, changes)
         except DeviceError as e:
             log.error("what to do without a master cannot be kept: %s", e)
+
+    # What the master asks at any time.
+
+    async def _serve(self, message: Settings | ListKept | ReadKept) -> None:
+        if isinstance(message, Settings):
+            # In effect before the next order is looked at; in flash as soon as flash is free.
+            self._settings.current = message
+            self._spawn(self._confirm(self._settings.keep(message)))
+        elif self._parts.kept is not None:
+            await self._send(await asyncio.to_thread(self._parts.kept.answer, message))
+        elif isinstance(message, ListKept):
+            await self._send(Kept(message.request, note="this card keeps no logs"))
+        else:
+            await self._send(Piece(message.request, error={"what": "this card keeps no logs"}))
+
+    async def _confirm(self, keeping: Awaitable[SettingsKept | None]) -> None:
+        kept = await keeping
+        if kept is not None and self._machine.link is cm.LinkState.UP:
+            await self._send(kept)
 
     # Jobs.
 
@@ -353,6 +397,7 @@ class Agent:
             burned.seconds,
             self._inspection.report,
         )
+        await self._confirm(self._settings.catch_up())
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
 
     async def _send_progress(self, message: m.Progress) -> None:
@@ -384,6 +429,8 @@ class Agent:
         )
 
     def _process_changed(self, status: ProcessStatus) -> None:
+        if status.pid and self._parts.kept is not None:
+            self._parts.kept.cores.started(status.pid, status.name)
         if self._known_states.get(status.name) is not status.state:
             self._known_states[status.name] = status.state
             log.info("process %s: %s %s", status.name, status.state.value, status.detail)
@@ -413,7 +460,7 @@ class Agent:
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
             packages.append(InstalledPackage(ref, stored.toc, stored.modules))
-        await self._runner.start(set_digest.short, packages, store.extent)
+        await self._runner.start(set_digest.short, packages, store.extent, self._settings.current)
 
 
 def _policy(raw: bytes | None) -> cm.Policy:

@@ -95,7 +95,9 @@ class Keeper:
         scratch = Path(document["scratch"])
         self._source = world.mount_source(source, Path(document["partition"]), scratch)
         try:
-            self._world = world.make_world(tree, self._source, document["shared"], scratch)
+            self._world = world.make_world(
+                tree, self._source, document["shared"], scratch, frozenset(document["read_only"])
+            )
         except OSError:
             self._unmount_source()
             raise

@@ -81,6 +81,7 @@ class KeeperWorld:
             "partition": str(order.partition),
             "scratch": str(order.scratch),
             "shared": {inside: str(outside) for inside, outside in order.shared.items()},
+            "read_only": sorted(order.read_only),
         }
         images = []
         try:

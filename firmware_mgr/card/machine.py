@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from firmware_mgr.link import messages as m
+from firmware_mgr.link.service import ListKept, ReadKept, Settings
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.software import SoftwareSet
 
@@ -214,7 +215,25 @@ class ResetCard:
     reason: str
 
 
-Action = Dial | SendHello | Send | CloseLink | DropCertificate | SetClock | BeginBurn | BeginSet | ResetCard
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Whatever the card is doing: take settings, or answer what is kept of logs and core dumps."""
+
+    message: Settings | ListKept | ReadKept
+
+
+Action = (
+    Dial
+    | SendHello
+    | Send
+    | CloseLink
+    | DropCertificate
+    | SetClock
+    | BeginBurn
+    | BeginSet
+    | ResetCard
+    | Serve
+)
 
 #: Seconds between tries to reach a master: doubled from the first to the last.
 FIRST_RETRY = 0.5
@@ -326,6 +345,8 @@ class CardMachine:
             return self._welcomed(message)
         if isinstance(message, m.Ping):
             return [Send(m.Pong())]
+        if isinstance(message, Settings | ListKept | ReadKept):
+            return [Serve(message)]
         return self._ordered(message)
 
     def _welcomed(self, message: m.Welcome) -> list[Action]:

@@ -61,6 +61,14 @@ def _fields(text: str) -> dict[str, str]:
     return {key.strip(): value.strip().strip("'\"") for key, value in pairs}
 
 
+def lease_hostname() -> str:
+    """The host name that the lease gave; empty when there is none."""
+    try:
+        return _fields(LEASE_FILE.read_text()).get("hostname", "")
+    except OSError:
+        return ""
+
+
 def kept_lease(document: bytes | None, slot: SlotId) -> str | None:
     """The text of the lease that `document` keeps; None when there is none, or it was another slot's."""
     try:

@@ -15,6 +15,37 @@ _PIECE = 65536
 _PIECES = 16
 
 
+def _before(path: Path) -> tuple[Path, Path]:
+    """The older half of a log, and the file that says how many bytes were dropped before that."""
+    return path.with_name(f"{path.name}.1"), path.with_name(f"{path.name}.dropped")
+
+
+def _sizes(path: Path) -> tuple[int, int, int]:
+    older, dropped = _before(path)
+    count = int(dropped.read_text()) if dropped.exists() else 0
+    return count, older.stat().st_size if older.exists() else 0, path.stat().st_size
+
+
+def kept_span(path: Path) -> tuple[int, int]:
+    """From where to where a log is kept: bytes counted since its first. Raises OSError."""
+    dropped, older, newer = _sizes(path)
+    return dropped, dropped + older + newer
+
+
+def read_kept(path: Path, start: int, length: int) -> tuple[int, bytes]:
+    """Bytes from `start` on, or from the first that is kept: where they begin, and they. Raises OSError."""
+    dropped, older, newer = _sizes(path)
+    start = min(max(start, dropped), dropped + older + newer)
+    data = b""
+    for file, offset, size in ((_before(path)[0], dropped, older), (path, dropped + older, newer)):
+        place = start + len(data) - offset
+        if 0 <= place < size and len(data) < length:
+            with file.open("rb") as stream:
+                stream.seek(place)
+                data += stream.read(min(size - place, length - len(data)))
+    return start, data
+
+
 class ProcessLog:
     """`path` holds at most MAX_BYTES; what was in it before is in `path`.1."""
 
@@ -52,7 +83,10 @@ class ProcessLog:
         # RAM may be full of what processes wrote elsewhere: a log that is lost must not cost the card.
         with contextlib.suppress(OSError):
             if self._file.tell() + len(data) > self._max:
-                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                older, dropped = _before(self._path)
+                if older.exists():
+                    dropped.write_text(str(_sizes(self._path)[0] + older.stat().st_size))
+                self._path.replace(older)
                 rotated = self._path.open("ab", buffering=0)
                 self._file.close()
                 self._file = rotated

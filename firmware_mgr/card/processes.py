@@ -69,7 +69,8 @@ class SpawnOrder:
 class WorldOrder:
     """A world to make. `shared` binds directories of ours, by their path in the world without leading `/`.
 
-    `scratch` is an empty directory that only the world's maker uses.
+    `scratch` is an empty directory that only the world's maker uses; processes cannot write to what is
+    `read_only` of the shared ones.
     """
 
     partition: Path
@@ -77,6 +78,7 @@ class WorldOrder:
     source: bytes
     shared: Mapping[str, Path]
     scratch: Path
+    read_only: frozenset[str] = frozenset()
 
 
 class WorldLost(DeviceError):

@@ -32,9 +32,11 @@ from firmware_mgr.card.processes import (
     WorldMaker,
     WorldOrder,
 )
+from firmware_mgr.card.settings_files import lay_out, variables
 from firmware_mgr.card.supervisor import Limits, ProcessMachine
 from firmware_mgr.card.tree import InstalledPackage
 from firmware_mgr.flash.store_geometry import Extent
+from firmware_mgr.link.service import Settings
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.process import ReadinessKind
@@ -55,6 +57,8 @@ PROBE_SECONDS = 0.2
 #: After the longest grace period; then the world is closed over what still runs.
 STOP_MARGIN_SECONDS = 10.0
 NOTIFY_NAME = "fwmgr-notify"
+#: Where processes find the files of the slot's settings; it lies in `/run`, which packages cannot bring.
+SETTINGS_PLACE = "run/settings"
 #: Notices that are kept for a process which speaks before we have been told its pid.
 MAX_EARLY_NOTICES = 64
 _RUNNING = (ProcessState.STARTING, ProcessState.READY, ProcessState.STOPPING)
@@ -126,6 +130,7 @@ class SetRunner:
         self._early: deque[tuple[int, Notice]] = deque(maxlen=MAX_EARLY_NOTICES)
         self._changed = asyncio.Event()
         self._name: str | None = None
+        self._settings: Settings | None = None
         self._starting: asyncio.Task[None] | None = None
         self._stopping = asyncio.Lock()
 
@@ -134,16 +139,21 @@ class SetRunner:
         return tuple(member.status for member in self._members)
 
     async def start(
-        self, name: str, packages: Sequence[InstalledPackage], extent_of: Callable[[Digest], Extent]
+        self,
+        name: str,
+        packages: Sequence[InstalledPackage],
+        extent_of: Callable[[Digest], Extent],
+        settings: Settings | None = None,
     ) -> tuple[ProcessStatus, ...]:
         """Make the set's world, start its processes in the set's order, and wait until all are ready.
 
-        `name` is for errors and logs. Raises UsageError when a set runs already, PeerError when a package or
+        `name` is for errors and logs; `settings` hold until the set is stopped.
+        Raises UsageError when a set runs already, PeerError when a package or
         a process of it is at fault, DeviceError otherwise; nothing is left running then.
         """
         if self._name is not None:
             raise UsageError("a set runs already", where=f"set {name}", found=self._name)
-        self._name = name
+        self._name, self._settings = name, settings
         self._starting = asyncio.get_running_loop().create_task(self._bring_up(name, packages, extent_of))
         try:
             await self._starting
@@ -197,7 +207,7 @@ class SetRunner:
         if self._notify is not None:
             self._notify.close()
             self._notify = None
-        for directory in ("run", "tmp", "world"):
+        for directory in ("run", "tmp", "world", "settings"):
             shutil.rmtree(self._directory / directory, ignore_errors=True)
 
     # Making the world
@@ -215,6 +225,7 @@ class SetRunner:
             return
         try:
             self._prepare_directories()
+            lay_out(self._settings, self._directory / "settings")
             for package, spec in specs:
                 log = ProcessLog(self._directory / "log" / f"{spec.name}.log")
                 self._members.append(_Member(package, ProcessMachine(spec, self._limits), log))
@@ -229,8 +240,10 @@ class SetRunner:
             "run": self._directory / "run",
             "tmp": self._directory / "tmp",
             "state": self._state,
+            SETTINGS_PLACE: self._directory / "settings",
         }
-        order = WorldOrder(self._partition, *images, shared, self._directory / "world")
+        scratch, fixed = self._directory / "world", frozenset({SETTINGS_PLACE})
+        order = WorldOrder(self._partition, *images, shared, scratch, fixed)
         self._world = await self._worlds.make(order, self._on_end)
 
     def _prepare_directories(self) -> None:
@@ -240,6 +253,7 @@ class SetRunner:
                 shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(mode)
+        (self._directory / SETTINGS_PLACE).mkdir()
         self._state.mkdir(parents=True, exist_ok=True)
 
     # Events
@@ -285,7 +299,8 @@ class SetRunner:
             output = member.log.begin_run()
             if self._world is None:
                 raise DeviceError("the set has no world", where=member.title)
-            environment = (*spec.environment, ("NOTIFY_SOCKET", f"/run/{NOTIFY_NAME}"))
+            given = {**dict(spec.environment), **variables(self._settings)}
+            environment = (*given.items(), ("NOTIFY_SOCKET", f"/run/{NOTIFY_NAME}"))
             program = f"/{spec.module}"
             order = SpawnOrder(program, spec.argv, environment, spec.working_directory, spec.user, output)
             pid = await self._world.spawn(order)

@@ -42,10 +42,17 @@ def mount_source(image: int, partition: Path, scratch: Path) -> Path:
     return target
 
 
-def make_world(tree: int, source: Path, shared: Mapping[str, str], scratch: Path) -> int:
+def make_world(
+    tree: int,
+    source: Path,
+    shared: Mapping[str, str],
+    scratch: Path,
+    read_only: frozenset[str] = frozenset(),
+) -> int:
     """A namespace with the tree above the source as its root: its descriptor. Raises OSError.
 
-    `tree` is a descriptor of the tree's image, `shared` maps paths in the root to directories here.
+    `tree` is a descriptor of the tree's image, `shared` maps paths in the root to directories here;
+    those of `read_only` cannot be written to.
     """
     ready, done = os.pipe()
     go, release = os.pipe()
@@ -54,7 +61,7 @@ def make_world(tree: int, source: Path, shared: Mapping[str, str], scratch: Path
         os.close(ready)
         os.close(release)
         try:
-            _build(tree, source, shared, scratch)
+            _build(tree, source, shared, scratch, read_only)
             os.write(done, b"+")
             os.read(go, 1)  # stay until the parent holds the namespace
         except OSError as e:
@@ -76,7 +83,9 @@ def make_world(tree: int, source: Path, shared: Mapping[str, str], scratch: Path
         os.waitpid(pid, 0)
 
 
-def _build(tree: int, source: Path, shared: Mapping[str, str], scratch: Path) -> None:
+def _build(
+    tree: int, source: Path, shared: Mapping[str, str], scratch: Path, read_only: frozenset[str]
+) -> None:
     mounts.unshare_mounts()
     layer, root = scratch / "tree", scratch / "root"
     for directory in (layer, root):
@@ -90,7 +99,8 @@ def _build(tree: int, source: Path, shared: Mapping[str, str], scratch: Path) ->
     _make_devices(root / "dev")
     for inside, outside in shared.items():
         mounts.mount(outside, root / inside, flags=MS_BIND)
-        mounts.mount("none", root / inside, flags=MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV)
+        flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (MS_RDONLY if inside in read_only else 0)
+        mounts.mount("none", root / inside, flags=flags)
     mounts.make_root(root)
 
 

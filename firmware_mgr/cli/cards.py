@@ -138,6 +138,9 @@ def _card_table(card: dict[str, Any]) -> Table:
             rows.append(
                 ("stored", f"{package['name']} {package['version']}, {package['modules']} modules{bad}")
             )
+    given = card["settings"]
+    if given["state"] != "none":
+        rows.append(("settings", ": ".join(text for text in (given["state"], given["note"]) if text)))
     for process in card["processes"]:
         rows.append(
             ("process", f"{process['name']} {process['state']}, pid {process['pid']} {process['detail']}")

@@ -12,7 +12,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from firmware_mgr.cli import cards, catalogue, chassis, flash, image, key, master, operations, package, power
+from firmware_mgr.cli import (
+    cards,
+    catalogue,
+    chassis,
+    flash,
+    image,
+    kept,
+    key,
+    master,
+    operations,
+    package,
+    power,
+    settings,
+)
 from firmware_mgr.model.errors import FwmgrError, UsageError
 
 app = typer.Typer(
@@ -29,6 +42,10 @@ app.add_typer(key.app, name="key")
 app.add_typer(flash.app, name="flash")
 app.add_typer(power.app, name="power")
 app.add_typer(cards.card_app, name="card")
+app.add_typer(settings.app, name="settings")
+cards.card_app.command()(kept.logs)
+cards.card_app.command()(kept.cores)
+cards.card_app.command()(kept.core)
 image.app.command("add")(catalogue.add_image)
 image.app.command("list")(catalogue.list_images)
 package.app.command("add")(catalogue.add_package)

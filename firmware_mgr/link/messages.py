@@ -1,20 +1,21 @@
-"""The messages of the link, version 1 (SPEC-link §3). Card and master speak nothing else.
+"""The messages of the link, version 2 (SPEC-link §3). Card and master speak nothing else.
 
-Knows shapes, not behaviour: who may say what when is in `session`.
+Knows shapes, not behaviour: who may say what when is in `session`. What came with version 2 is in `service`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from firmware_mgr.link.wire import from_plain, to_plain
+from firmware_mgr.link.service import Kept, ListKept, Piece, ReadKept, Settings, SettingsKept
+from firmware_mgr.link.wire import from_plain, since, to_plain
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import SoftwareSet
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 #: A master talks to agents one version older, since flash holds old agents (design, choice 4).
 OLDEST_PROTOCOL = 1
 
@@ -82,6 +83,16 @@ class PackageReport:
 
 
 @dataclass(frozen=True, slots=True)
+class DataReport:
+    """The file system that processes keep their own in: bytes in all and free. `detail` is for people."""
+
+    state: AreaState
+    detail: str = ""
+    size: int = 0
+    free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FlashReport:
     """All that the card knows of its flash. `table` is the partition table."""
 
@@ -93,6 +104,7 @@ class FlashReport:
     packages: tuple[PackageReport, ...] = ()
     size: int = 0
     free: int = 0
+    data: DataReport | None = field(default=None, metadata=since(2))
 
     @property
     def pristine(self) -> bool:
@@ -104,7 +116,7 @@ class Hello:
     """Card to master, first: who and what I am, what I found in my flash, what I believe I should run.
 
     `sets` are all software sets that flash holds records of, `running_set` is the one whose processes run.
-    `boot_id` differs from boot to boot.
+    `boot_id` differs from boot to boot. `settings` names the settings that the card has kept.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -122,6 +134,7 @@ class Hello:
     boot_seconds: float
     boot_id: str
     key_renewed: bool = False
+    settings: Digest | None = field(default=None, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,19 +270,27 @@ class Ping:
     TYPE: ClassVar[str] = "ping"
 
 
-FromCard = Hello | Progress | Stored | Running | Failed | Pong
-FromMaster = Welcome | Refused | Burn | Run | Hold | Reset | Ping
+FromCard = Hello | Progress | Stored | Running | Failed | Pong | SettingsKept | Kept | Piece
+FromMaster = Welcome | Refused | Burn | Run | Hold | Reset | Ping | Settings | ListKept | ReadKept
+
+#: The version that each message came with: total. An older peer is not sent it, and may not send it.
+SINCE: dict[type[Any], int] = {
+    **dict.fromkeys((Hello, Progress, Stored, Running, Failed, Pong), 1),
+    **dict.fromkeys((Welcome, Refused, Burn, Run, Hold, Reset, Ping), 1),
+    **dict.fromkeys((Settings, SettingsKept, ListKept, Kept, ReadKept, Piece), 2),
+}
 
 FROM_CARD: dict[str, type[Any]] = {
-    kind.TYPE: kind for kind in (Hello, Progress, Stored, Running, Failed, Pong)
+    kind.TYPE: kind for kind in (Hello, Progress, Stored, Running, Failed, Pong, SettingsKept, Kept, Piece)
 }
 FROM_MASTER: dict[str, type[Any]] = {
-    kind.TYPE: kind for kind in (Welcome, Refused, Burn, Run, Hold, Reset, Ping)
+    kind.TYPE: kind for kind in (Welcome, Refused, Burn, Run, Hold, Reset, Ping, Settings, ListKept, ReadKept)
 }
 
 
-def to_document(message: FromCard | FromMaster) -> dict[str, Any]:
-    document: dict[str, Any] = to_plain(message)
+def to_document(message: FromCard | FromMaster, version: int = PROTOCOL_VERSION) -> dict[str, Any]:
+    """The message as a peer of that version knows it."""
+    document: dict[str, Any] = to_plain(message, version)
     document["type"] = message.TYPE
     return document
 

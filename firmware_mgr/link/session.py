@@ -1,4 +1,4 @@
-"""Who may say what, when, on one link: a total table per side (SPEC-link §5). Pure.
+"""Who may say what, when, on one link: a total table per side (SPEC-link §5), and in which version. Pure.
 
 Knows the order of messages, not what they bring about.
 """
@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from firmware_mgr.link import messages as m
+from firmware_mgr.link import service as sv
 from firmware_mgr.model.errors import PeerError
 
 
@@ -33,6 +34,9 @@ CARD_SAYS: dict[SessionState, dict[type[Any], SessionState]] = {
         m.Running: _S.OPEN,
         m.Failed: _S.OPEN,
         m.Pong: _S.OPEN,
+        sv.SettingsKept: _S.OPEN,
+        sv.Kept: _S.OPEN,
+        sv.Piece: _S.OPEN,
     },
     _S.CLOSED: {},
 }
@@ -47,6 +51,9 @@ MASTER_SAYS: dict[SessionState, dict[type[Any], SessionState]] = {
         m.Hold: _S.OPEN,
         m.Reset: _S.OPEN,
         m.Ping: _S.OPEN,
+        sv.Settings: _S.OPEN,
+        sv.ListKept: _S.OPEN,
+        sv.ReadKept: _S.OPEN,
         m.Refused: _S.CLOSED,
     },
     _S.CLOSED: {},
@@ -54,17 +61,30 @@ MASTER_SAYS: dict[SessionState, dict[type[Any], SessionState]] = {
 
 
 class Session:
-    """Keeps the state of one link; both ends hold one and so find out when the other end lies."""
+    """Keeps the state of one link; both ends hold one and so find out when the other end lies.
+
+    `version` is what both speak: the oldest until the welcome names it.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.state = SessionState.CONNECTED
+        self.version = m.OLDEST_PROTOCOL
 
     def card_said(self, message: m.FromCard) -> None:
         self._step(CARD_SAYS, message, "card")
 
     def master_said(self, message: m.FromMaster) -> None:
         self._step(MASTER_SAYS, message, "master")
+        if isinstance(message, m.Welcome):
+            if not m.OLDEST_PROTOCOL <= message.protocol <= m.PROTOCOL_VERSION:
+                raise PeerError(
+                    "master speaks another protocol",
+                    where=self.where,
+                    expected=f"{m.OLDEST_PROTOCOL} to {m.PROTOCOL_VERSION}",
+                    found=message.protocol,
+                )
+            self.version = message.protocol
 
     def close(self) -> None:
         self.state = SessionState.CLOSED
@@ -78,5 +98,12 @@ class Session:
                 where=f"{self.where}, link {self.state.value}",
                 expected=", ".join(kind.TYPE for kind in allowed) or "nothing",
                 found=message.TYPE,
+            )
+        if m.SINCE[type(message)] > self.version:
+            raise PeerError(
+                f"{who} sent a message of a newer version than was agreed",
+                where=f"{self.where}, version {self.version}",
+                expected=f"version {m.SINCE[type(message)]} for {message.TYPE}",
+                found=f"version {self.version}",
             )
         self.state = following

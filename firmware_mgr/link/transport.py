@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from firmware_mgr.link.frames import FrameReader, encode_frame
-from firmware_mgr.link.messages import FromCard, FromMaster, to_document
+from firmware_mgr.link.messages import PROTOCOL_VERSION, FromCard, FromMaster, to_document
 
 _READ_SIZE = 64 * 1024
 #: The other end has this long to take what it was sent, before it counts as gone.
@@ -34,9 +34,9 @@ class LinkStream:
                 return None
             self._frames.feed(data)
 
-    async def send(self, message: FromCard | FromMaster) -> None:
-        """Raises OSError when the link is gone or the other end takes nothing."""
-        self._writer.write(encode_frame(to_document(message)))
+    async def send(self, message: FromCard | FromMaster, version: int = PROTOCOL_VERSION) -> None:
+        """Say it as that version does. Raises OSError when the link is gone or nothing is taken."""
+        self._writer.write(encode_frame(to_document(message, version)))
         try:
             await asyncio.wait_for(self._writer.drain(), DRAIN_SECONDS)
         except TimeoutError as e:

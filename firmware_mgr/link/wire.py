@@ -1,11 +1,14 @@
 """Turns message dataclasses into JSON documents and back, strictly, by their type annotations.
 
 Knows the few types that messages use. A missing or ill-typed field is a PeerError that names it; unknown
-fields are passed over, so that a newer peer may say more (SPEC-link §4).
+fields are passed over, so that a newer peer may say more, and fields of a newer version of the protocol are
+not said to an older peer (SPEC-link §4).
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
 import types
 from enum import Enum
@@ -28,12 +31,25 @@ MAX_ITEMS = 65536
 MAX_NUMBER = 2**63 - 1
 #: Characters of a refused value that an error repeats.
 _SHOWN = 200
+#: Bytes in one value of bytes; they travel as base64 (RFC 4648 §4).
+MAX_BYTES = 64 * 1024
+_SINCE = "since"
 
 
-def to_plain(value: Any) -> Any:
-    """A JSON-ready value."""
+def since(version: int) -> dict[str, int]:
+    """The metadata of a field that came with that version of the protocol: older peers are not told it.
+
+    Such a field needs a default: `name: str = field(default="", metadata=since(2))`.
+    """
+    return {_SINCE: version}
+
+
+def to_plain(value: Any, version: int | None = None) -> Any:
+    """A JSON-ready value; with `version` without the fields that came later."""
     if value is None or isinstance(value, _PLAIN):
         return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, _DOCUMENTS):
         return value.document()
     if isinstance(value, Enum):
@@ -41,11 +57,15 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Digest | MacAddress | SlotId):
         return str(value)
     if dataclasses.is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_plain(getattr(value, f.name), version)
+            for f in dataclasses.fields(value)
+            if version is None or f.metadata.get(_SINCE, 0) <= version
+        }
     if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
+        return [to_plain(item, version) for item in value]
     if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item, version) for key, item in value.items()}
     raise TypeError(f"no wire form for {type(value).__name__}")
 
 
@@ -95,6 +115,8 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
         return raw
     if kind in _PLAIN:
         return _read_plain(kind, raw, where)
+    if kind is bytes:
+        return _read_bytes(raw, where)
     try:
         if kind in _DOCUMENTS:
             document = _object(raw, where)
@@ -140,6 +162,17 @@ def _check_text(text: str, where: str) -> None:
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise PeerError("text holds half a surrogate pair", where=where)
+
+
+def _read_bytes(raw: Any, where: str) -> bytes:
+    if type(raw) is not str:
+        raise PeerError("wrong type", where=where, expected="base64", found=type(raw).__name__)
+    if len(raw) > MAX_BYTES // 3 * 4 + 4:
+        raise PeerError("bytes are too long", where=where, expected=f"at most {MAX_BYTES}", found=len(raw))
+    try:
+        return base64.b64decode(raw, validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise PeerError("not base64", where=where, found=str(e)) from e
 
 
 def _read_plain(kind: Any, raw: Any, where: str) -> Any:

@@ -15,9 +15,11 @@ from typing import Any
 from aiohttp import web
 
 from firmware_mgr.master.intake import Intake
+from firmware_mgr.master.kept_api import kept_routes
 from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
 from firmware_mgr.master.roster import Entry
 from firmware_mgr.master.service import Master
+from firmware_mgr.master.settings_api import settings_routes
 from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState
@@ -52,6 +54,8 @@ class Api:
                 web.get("/v1/packages", self._packages),
                 web.post("/v1/packages", self._add_package),
                 web.get("/v1/record", self._record),
+                *settings_routes(self._master),
+                *kept_routes(self._master.kept),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -230,6 +234,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "boot_seconds": None if entry.hello is None else entry.hello.boot_seconds,
         "processes": entry.processes,
         "refusal": entry.refusal,
+        "settings": master.slot_settings.state(entry),
         "progress": {"step": step, "done": done, "total": total, "written": written},
     }
 

@@ -9,14 +9,17 @@ import logging
 from typing import Any
 
 from firmware_mgr.link import messages as m
+from firmware_mgr.link.service import Kept, Piece, SettingsKept
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.gate import Gate
+from firmware_mgr.master.kept_desk import KeptDesk
 from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
+from firmware_mgr.master.settings_desk import SettingsDesk
 from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.lifecycle import CardState
@@ -32,11 +35,22 @@ _RULINGS = {
 
 
 class Conversation:
-    def __init__(self, engine: Engine, gate: Gate, desk: BurnAllDesk, burn_log: BurnLog) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        gate: Gate,
+        desk: BurnAllDesk,
+        burn_log: BurnLog,
+        *,
+        settings: SettingsDesk,
+        kept: KeptDesk,
+    ) -> None:
         self._engine = engine
         self._gate = gate
         self._desk = desk
         self._burn_log = burn_log
+        self._settings = settings
+        self._kept = kept
 
     # LinkEvents.
 
@@ -47,9 +61,14 @@ class Conversation:
         await self._engine.call(lambda: self._greeted(link, hello))
 
     async def reported(self, link: Link, message: m.FromCard) -> None:
+        if isinstance(message, Kept | Piece):
+            # Between a user and a card: nothing of the master waits for it.
+            self._kept.answered(link, message)
+            return
         await self._engine.call(lambda: self._reported(link, message))
 
     async def lost(self, link: Link) -> None:
+        self._kept.lost(link)
         await self._engine.call(lambda: self._lost(link))
 
     # Hello.
@@ -73,13 +92,14 @@ class Conversation:
         settings = self._engine.settings
         link.send(
             m.Welcome(
-                m.PROTOCOL_VERSION,
+                min(hello.protocol, m.PROTOCOL_VERSION),
                 self._engine.clock(),
                 hostname(entry.slot),
                 settings.no_master_seconds,
                 settings.no_master_policy,
             )
         )
+        self._settings.greeted(entry, hello)
         await self._judge(entry, hello)
 
     def _check_hello(self, link: Link, hello: m.Hello) -> Entry:
@@ -143,6 +163,8 @@ class Conversation:
             await self._stored(entry, message)
         elif isinstance(message, m.Running):
             await self._running(entry, message)
+        elif isinstance(message, SettingsKept):
+            self._settings.kept(entry, message)
         elif isinstance(message, m.Failed):
             error = message.error
             text = ": ".join(part for part in (error.get("where"), error.get("what")) if part)

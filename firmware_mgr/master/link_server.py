@@ -55,7 +55,7 @@ class Link:
 
     async def pump(self) -> None:
         while (message := await self._out.get()) is not None:
-            await self._stream.send(message)
+            await self._stream.send(message, self.session.version)
             if self.session.state is SessionState.CLOSED:
                 break
         await self._stream.close()

@@ -20,11 +20,21 @@ from firmware_mgr.master.files import sync_directory
 from firmware_mgr.master.leases import LEASE
 from firmware_mgr.master.record import ENTRY, HEAD_OF_RECORD
 from firmware_mgr.master.schema import KIND, Schema
+from firmware_mgr.master.site_settings import SETTINGS_SCHEMA
 from firmware_mgr.model.errors import FwmgrError, PeerError
 from firmware_mgr.model.software import canonical_json
 
 #: Every kind of document that a master writes. What is of no kind of these is left alone.
-SCHEMAS: Final[tuple[Schema[Any], ...]] = (CARD, IMAGE, PACKAGE, OPERATION, LEASE, ENTRY, HEAD_OF_RECORD)
+SCHEMAS: Final[tuple[Schema[Any], ...]] = (
+    CARD,
+    IMAGE,
+    PACKAGE,
+    OPERATION,
+    LEASE,
+    ENTRY,
+    HEAD_OF_RECORD,
+    SETTINGS_SCHEMA,
+)
 
 
 @dataclass(frozen=True, slots=True)

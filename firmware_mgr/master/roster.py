@@ -30,7 +30,7 @@ from firmware_mgr.master.operations import Traffic
 from firmware_mgr.master.plan import newest_image
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import MacAddress, SlotId
+from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.software import BootImageRef, SoftwareSet
 from firmware_mgr.netboot.relay import RelayPort
@@ -58,6 +58,9 @@ class Entry:
     cycling: bool = False
     cycled: int = 0  # which of the master's power cycles was this card's last
     refusal: dict[str, str] | None = None
+    settings_kept: Digest | None = None  # what the card's flash has, by its own word
+    settings_sent: Digest | None = None  # on this link
+    settings_note: str = ""
 
     @property
     def slot(self) -> SlotId:

@@ -21,10 +21,14 @@ from firmware_mgr.master.conversation import Conversation
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.gate import Gate
 from firmware_mgr.master.hands import Hands
+from firmware_mgr.master.kept_desk import KeptDesk
 from firmware_mgr.master.operations import Operation
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, Roster
+from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.settings import BoardFacts, Settings
+from firmware_mgr.master.settings_desk import Change, SettingsDesk
+from firmware_mgr.master.site_settings import SettingsRecord
 from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
 from firmware_mgr.model.errors import UsageError
@@ -54,6 +58,7 @@ class Master:
         hands: Hands | None,
         boards: dict[str, BoardFacts],
         settings: Settings,
+        sealed: SealedFiles | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,8 +69,12 @@ class Master:
         self.gate = Gate(self.engine, authority)
         self.desk = BurnAllDesk(self.engine, catalogue)
         self.engine.watcher = self.desk
-        self.conversation = Conversation(self.engine, self.gate, self.desk, burn_log)
         self.strangers = Strangers(boards, clock)
+        self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock)
+        self.kept = KeptDesk(self.roster)
+        self.conversation = Conversation(
+            self.engine, self.gate, self.desk, burn_log, settings=self.slot_settings, kept=self.kept
+        )
         self._blobs = blobs
         self._said: set[str] = set()
 
@@ -73,6 +82,7 @@ class Master:
         """Take up what an earlier master left, then work."""
         await self.roster.load(self.engine.clock())
         await self.desk.load()
+        await self.slot_settings.load()
         await self.engine.start()
         await self.engine.call(self.desk.take_up)
 
@@ -138,6 +148,11 @@ class Master:
     async def cancel(self, identifier: str) -> Operation:
         operation: Operation = await self.engine.call(lambda: self.desk.cancel(identifier))
         return operation
+
+    async def change_settings(self, owner: str, change: Change) -> SettingsRecord:
+        """Settings of a slot or class; linked cards are told at once. Raises UsageError."""
+        record: SettingsRecord = await self.engine.call(lambda: self.slot_settings.change(owner, change))
+        return record
 
     async def approve(self, slot: SlotId, key: str | None = None) -> Entry:
         entry: Entry = await self.engine.call(lambda: self.gate.approve(slot, key))

@@ -40,6 +40,11 @@ class MasterPaths:
         return self.directory / "trust"
 
     @property
+    def settings(self) -> Path:
+        """Sealed contents of settings; their key lies beside the authority's."""
+        return self.directory / "settings"
+
+    @property
     def api(self) -> Path:
         return self.directory / "api.sock"
 

@@ -16,7 +16,7 @@ AGENT_1 = _HERE / "agent-protocol-1.tar.xz"
 def unpack_agent(folder: Path) -> Path:
     """The folder `firmware_mgr` of the agent of protocol 1, as `build_boot_image` takes it for its code."""
     with tarfile.open(AGENT_1) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return folder / "firmware_mgr"
 
 

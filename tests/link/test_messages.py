@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_mgr.link import messages as m
+from firmware_mgr.link import service as sv
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
@@ -23,6 +24,7 @@ FLASH = m.FlashReport(
     boot_b=m.BootPartitionReport(m.AreaState.EMPTY),
     store=m.AreaState.GOOD,
     packages=(m.PackageReport("web", "1.0", Digest.of(b"web"), 4, 0),),
+    data=m.DataReport(m.AreaState.GOOD, "made anew", 10, 5),
 )
 HELLO = m.Hello(
     1,
@@ -38,6 +40,7 @@ HELLO = m.Hello(
     None,
     4.5,
     "b1",
+    settings=Digest.of(b"settings"),
 )
 FROM_CARD: list[m.FromCard] = [
     HELLO,
@@ -46,6 +49,9 @@ FROM_CARD: list[m.FromCard] = [
     m.Running(SET.digest, (m.ProcessReport("web", 12, "running"),), FLASH.control),
     m.Failed("burn", {"what": "no"}),
     m.Pong(),
+    sv.SettingsKept(Digest.of(b"settings"), {"what": "no"}),
+    sv.Kept(1, (sv.KeptLog("web", 5, 9),), (sv.KeptCore("c", "web", 7, 11, 2.5, 100, cut=True),), "one lost"),
+    sv.Piece(2, 5, 9, bytes(range(256)), {"what": "no"}),
 ]
 FROM_MASTER: list[m.FromMaster] = [
     m.Welcome(1, 1.5, "card-3"),
@@ -55,6 +61,15 @@ FROM_MASTER: list[m.FromMaster] = [
     m.Hold("wait"),
     m.Reset("because"),
     m.Ping(),
+    sv.Settings(
+        Digest.of(b"settings"),
+        "web-1",
+        ("10.1.2.3/24",),
+        (sv.SettingsFile("web/key", 0o600, 33, 33, (b"\0\xff", b"b"), secret=True),),
+        {"LEVEL": "debug"},
+    ),
+    sv.ListKept(1),
+    sv.ReadKept(2, "log", "web", -10),
 ]
 
 

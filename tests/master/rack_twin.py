@@ -18,6 +18,7 @@ from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.master.hands import SlotSight
 from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
+from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.trust import open_authority, open_record_key
@@ -75,6 +76,8 @@ class TwinCard:
         self.slot = SlotId(number)
         self.address = str(rack.settings.card_address(self.slot))
         self.fingerprint = fingerprint or f"{number:064x}"
+        self.protocol = m.PROTOCOL_VERSION
+        self.settings: Digest | None = None
         self.source = m.BootSource.NETBOOT
         self.sets: tuple[SoftwareSet, ...] = ()
         self.flash = pristine()
@@ -89,9 +92,10 @@ class TwinCard:
         )
         ons = self.rack.hands.power_ons[self.slot.number]
         message = m.Hello(
-            1, "0", self.slot, "qemu-aarch64", "aarch64", self.source, "1", self.flash,
+            self.protocol, "0", self.slot, "qemu-aarch64", "aarch64", self.source, "1", self.flash,
             self.sets[0] if self.sets else None, self.sets,
             None if self.running is None else self.running.digest, 5.0, f"boot {ons}",
+            settings=self.settings,
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)
@@ -145,6 +149,7 @@ class Rack:
         self.catalogue = MemoryCatalogue(self.clock)
         self.blobs = BlobStore(folder / "blobs")
         self.authority = open_authority(folder / "authority")
+        self.sealed = SealedFiles(folder / "settings", folder / "authority")
         self.record_key = open_record_key(folder / "authority")
         self.master = self._make()
 
@@ -157,6 +162,7 @@ class Rack:
             hands=self.hands,
             boards={BOARD.name: BOARD},
             settings=self.settings,
+            sealed=self.sealed,
             clock=self.clock,
             monotonic=self.clock,
         )

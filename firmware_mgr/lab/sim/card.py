@@ -111,6 +111,9 @@ class SimHost:
             card.lease = _lease(offered)
         return card.lease
 
+    async def dress(self, hostname: str, addresses: tuple[str, ...]) -> None:
+        self._card.dressed = hostname, addresses
+
     def reset(self) -> None:
         self._card.flash.sync()
         self._card.restart("reset by the agent")
@@ -149,6 +152,7 @@ class SimCard:
         self.around = around
         self.rng = rng
         self.lease: NetworkLease | None = None
+        self.dressed: tuple[str, tuple[str, ...]] = "", ()
         self.boots = 0
         self.brownouts = 0
         self._loop = asyncio.get_running_loop()

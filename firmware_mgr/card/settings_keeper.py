@@ -1,0 +1,121 @@
+"""The settings of our slot: taken from the master, kept in the state area, given to host and processes.
+
+Knows how they lie in flash and when which are in effect (docs/SETTINGS.md). Refuses to know links, and what
+the files are for. Secrets are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from firmware_mgr.flash.store import Store
+from firmware_mgr.link.service import Settings, SettingsKept
+from firmware_mgr.link.wire import from_plain, to_plain
+from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.software import canonical_json
+
+#: The document in the state area that names the blob of the settings in effect.
+CURRENT = "settings/current"
+
+log = logging.getLogger("agent")
+
+
+class DressedHost(Protocol):
+    """What settings change of the card itself."""
+
+    async def dress(self, hostname: str, addresses: tuple[str, ...]) -> None:
+        """Have this name (unless empty) and these addresses beside the leased one, and none of those that an
+        earlier call gave. Raises DeviceError.
+        """
+        ...
+
+
+def read_kept(store: Store | None) -> Settings | None:
+    """The settings that flash holds, whole; None when there are none that can be used."""
+    pointer = None if store is None else store.document(CURRENT)
+    if store is None or pointer is None:
+        return None
+    try:
+        document = json.loads(store.read(Digest(pointer.decode())))
+        return from_plain(Settings, document, "kept settings")
+    except (FwmgrError, ValueError) as e:
+        log.error("kept settings cannot be used, the master will send them again: %s", e)
+        return None
+
+
+def write_kept(store: Store, settings: Settings) -> None:
+    """Make flash hold these settings and no others. A power cut leaves the old ones or these, whole.
+
+    Raises DeviceError, NoSpace among them.
+    """
+    raw = canonical_json(to_plain(settings))
+    digest = Digest.of(raw)
+    if store.document(CURRENT) != digest.hex.encode() or not store.has(digest) or not store.check(digest):
+        store.put(digest, len(raw), [raw])
+    store.commit({CURRENT: digest.hex.encode()}, keep=[digest])
+
+
+class SettingsKeeper:
+    """`current` are the settings for the next start of processes. `store` is the state area, if there is one;
+    `lock` is held while flash is written.
+    """
+
+    def __init__(self, host: DressedHost, store: Callable[[], Store | None], lock: asyncio.Lock) -> None:
+        self._host = host
+        self._store = store
+        self._lock = lock
+        self.current: Settings | None = None
+        self._in_flash: Digest | None = None
+
+    def load(self) -> None:
+        """Take what flash holds."""
+        self.current = read_kept(self._store())
+        self._in_flash = None if self.current is None else self.current.digest
+
+    @property
+    def digest(self) -> Digest | None:
+        """What the card says that it has: only what a restart would find again."""
+        return self._in_flash
+
+    async def dress_host(self) -> None:
+        """Name and addresses as they are now; what cannot be set is logged."""
+        settings = self.current or Settings(Digest.of(b""))
+        try:
+            await self._host.dress(settings.hostname, settings.addresses)
+        except DeviceError as e:
+            log.error("settings: %s", e)
+
+    async def keep(self, settings: Settings) -> SettingsKept:
+        """After `current` was set to these: name the host, and keep them; what to tell the master."""
+        await self.dress_host()
+        try:
+            await self._write(settings)
+        except FwmgrError as e:
+            log.error("settings are in effect and not in flash: %s", e)
+            return SettingsKept(settings.digest, e.document())
+        log.info("settings %s are kept", settings.digest.short)
+        return SettingsKept(settings.digest)
+
+    async def catch_up(self) -> SettingsKept | None:
+        """After a burn, which may have made the state area: keep what it lacks; the news, if any."""
+        settings = self.current
+        store = self._store()
+        if settings is None or store is None or store.document(CURRENT) is not None:
+            return None
+        return await self.keep(settings)
+
+    async def _write(self, settings: Settings) -> None:
+        store = self._store()
+        if store is None:
+            raise DeviceError(
+                "there is no state area yet", where="flash", hint="it is made by the first burn"
+            )
+        async with self._lock:
+            if self.current is settings:
+                await asyncio.to_thread(write_kept, store, settings)
+                self._in_flash = settings.digest
