@@ -18,7 +18,7 @@ async def test_full_log_becomes_the_old_one(tmp_path: Path) -> None:
     assert (tmp_path / "p.log").stat().st_size <= 100
     assert (tmp_path / "p.log.1").stat().st_size <= 100
     assert (tmp_path / "p.log").read_text().endswith("line 29..\n")
-    assert {path.name for path in tmp_path.iterdir()} == {"p.log", "p.log.1"}
+    assert {path.name for path in tmp_path.iterdir()} == {"p.log", "p.log.1", "p.log.dropped"}
 
 
 async def test_more_at_once_than_fits_keeps_the_end(tmp_path: Path) -> None:
