@@ -12,17 +12,22 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 from firmware_mgr.imaging.board import load_board
+from firmware_mgr.lab.cards import Card, Cards
+from firmware_mgr.lab.cards_api import add_card_routes
+from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.daemon import VirtualChassis
 from firmware_mgr.lab.leftovers import end_leftovers
 from firmware_mgr.lab.machine import QemuBoard
 from firmware_mgr.lab.network import make_network, plan_network
 from firmware_mgr.lab.plan import ChassisPlan
 from firmware_mgr.lab.process import PidFile, ProcessIdentity
-from firmware_mgr.lab.qemu import QemuMachines, make_flash
-from firmware_mgr.lab.record import ChassisRecord, NetworkRecord, SlotRecord, save_record
+from firmware_mgr.lab.qemu import QemuMachine, QemuMachines
+from firmware_mgr.lab.record import ChassisRecord, SlotRecord, save_record
 from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.api import hands_application, serve_on_socket
 
 LOG = logging.getLogger("firmware_mgr.chassis")
@@ -48,12 +53,12 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(int(arguments[1]), False)
     try:
         plan = ChassisPlan.from_document(json.loads(arguments[0]))
-        board = QemuBoard.of(load_board(plan.board), memory_mib=plan.memory_mib)
-        _check_firmware(board)
+        machines = BoardMachines(plan)
+        names = {board: machines.take(board) for board in plan.boards}
         # Its sockets give power over the cards, and its files hold what they burn: for their owner alone.
         os.umask(0o077)
         os.chdir(plan.directory)
-        _run_locked(plan, board, word)
+        _run_locked(plan, machines, names, word)
     except FwmgrError as e:
         LOG.error("%s", e)
         word.say(e.document())
@@ -61,25 +66,55 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _run_locked(plan: ChassisPlan, board: QemuBoard, word: FirstWord) -> None:
+class BoardMachines:
+    """The machines of all boards in a chassis. See daemon.Machines."""
+
+    def __init__(self, plan: ChassisPlan) -> None:
+        self._plan = plan
+        self._machines: dict[str, QemuMachines] = {}
+
+    def take(self, board: str) -> str:
+        """The name of the board, given by name or as a file. Raises FwmgrError when it cannot be here."""
+        plan = self._plan
+        if board not in self._machines:
+            qemu = QemuBoard.of(load_board(board), memory_mib=plan.memory_mib)
+            _check_firmware(qemu)
+            self._machines[qemu.name] = QemuMachines(
+                qemu, plan.paths.slot, capture=plan.capture, backplane=plan.backplane
+            )
+            return qemu.name
+        return board
+
+    def make_flash(self, slot: SlotId, card: Card) -> None:
+        self._machines[self.take(card.board)].make_flash(slot)
+
+    async def spawn(
+        self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
+    ) -> QemuMachine:
+        machines = self._machines[self.take(card.board)]
+        return await machines.spawn(slot, card, count, netboot, console)
+
+
+def _run_locked(
+    plan: ChassisPlan, machines: BoardMachines, names: Mapping[str, str], word: FirstWord
+) -> None:
     pid_file = PidFile(plan.paths.pid)
     pid_file.acquire()
     try:
         if end_leftovers(plan.paths):
             LOG.warning("cleaned up after a daemon that had died")
+        cards = Cards(plan.paths)
         for slot in plan.slots:
-            paths = plan.paths.slot(slot)
-            paths.directory.mkdir(exist_ok=True)
-            make_flash(paths.flash, board.flash_bytes, pristine=plan.pristine)
-            if plan.pristine:
-                paths.variables.unlink(missing_ok=True)
+            card = cards.first(slot, names[plan.board_of(slot)], pristine=plan.pristine)
+            machines.make_flash(slot, card)
         daemon = ProcessIdentity.of(os.getpid())
         network = plan_network(plan)
         slots = tuple(SlotRecord(slot) for slot in plan.slots)
-        save_record(plan.paths.record, ChassisRecord(daemon, network, slots))
+        record = ChassisRecord(daemon, network, slots)
+        save_record(plan.paths.record, record)
         try:
             make_network(network)
-            asyncio.run(_serve(plan, board, network, daemon, word))
+            asyncio.run(_serve(plan, machines, cards, record, word))
         finally:
             # Every machine has quit; what the record still names is the network and the sockets.
             end_leftovers(plan.paths)
@@ -89,23 +124,29 @@ def _run_locked(plan: ChassisPlan, board: QemuBoard, word: FirstWord) -> None:
 
 
 async def _serve(
-    plan: ChassisPlan, board: QemuBoard, network: NetworkRecord, daemon: ProcessIdentity, word: FirstWord
+    plan: ChassisPlan,
+    machines: BoardMachines,
+    cards: Cards,
+    record: ChassisRecord,
+    word: FirstWord,
 ) -> None:
     paths = plan.paths
     chassis = VirtualChassis(
         plan,
-        board=board.name,
-        network=network,
-        machines=QemuMachines(board, paths.slot, capture=plan.capture),
-        save=lambda record: save_record(paths.record, record),
-        daemon=daemon,
+        cards=cards,
+        network=record.network,
+        machines=machines,
+        save=lambda now: save_record(paths.record, now),
+        daemon=record.daemon,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, chassis.request_shutdown)
     try:
-        api = await serve_on_socket(hands_application(chassis), paths.api_socket)
-        LOG.info("up: %s slots, network %s", len(plan.slots), network.name or "user namespace")
+        application = hands_application(chassis)
+        add_card_routes(application, chassis)
+        api = await serve_on_socket(application, paths.api_socket)
+        LOG.info("up: %s slots, network %s", len(plan.slots), record.network.name or "user namespace")
         word.say({})
         await chassis.wait_shutdown_requested()
         await api.cleanup()

@@ -15,9 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firmware_mgr.lab.cards_api import CardsClient
 from firmware_mgr.lab.launch import TakenDown, bring_up, take_down
 from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan
 from firmware_mgr.model.errors import DeviceError, UsageError
+from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.client import HandsClient
 from firmware_mgr.rack.hands import HandsStatus, PowerState, SlotRegister
 
@@ -26,19 +28,30 @@ app = typer.Typer(help="A virtual chassis of QEMU cards.", no_args_is_help=True)
 #: Where a chassis lives when neither --dir nor this variable says so.
 DIRECTORY_VARIABLE = "FWMGR_CHASSIS"
 DEFAULT_DIRECTORY = Path("var/chassis")
+DEFAULT_BOARDS = ("qemu-aarch64",)
 
 Directory = Annotated[
     Path, typer.Option("--dir", envvar=DIRECTORY_VARIABLE, help="The chassis directory.", show_default=True)
 ]
 
 
+Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.")]
+
+
 @app.command()
 def up(
     *,
     directory: Directory = DEFAULT_DIRECTORY,
-    cards: Annotated[int, typer.Option(help="How many slots, each with a card.")] = 1,
-    board: Annotated[str, typer.Option(help="The board of every card, or a board file.")] = "qemu-aarch64",
-    shelf: Annotated[int, typer.Option(help="The shelf's number.")] = 1,
+    cards: Annotated[int, typer.Option(help="How many slots a shelf has, each with a card.")] = 1,
+    board: Annotated[
+        list[str] | None,
+        typer.Option(help="A board, or a board file; several are dealt out to the slots in turn."),
+    ] = None,
+    shelf: Annotated[int, typer.Option(help="The first shelf's number.")] = 1,
+    shelves: Annotated[int, typer.Option(help="How many shelves.")] = 1,
+    backplane: Annotated[
+        bool, typer.Option("--backplane/--no-backplane", help="Whether cards can read their slots.")
+    ] = True,
     address: Annotated[str, typer.Option(help="The master's address on the backplane.")] = "10.77.0.1/24",
     capture: Annotated[
         bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
@@ -48,11 +61,14 @@ def up(
     rootless: Annotated[bool, typer.Option("--rootless", help="Use a user namespace also as root.")] = False,
 ) -> None:
     """Bring a chassis up. The cards have no power yet."""
+    boards = tuple(board or DEFAULT_BOARDS)
     plan = ChassisPlan(
         directory=directory.absolute(),
         cards=cards,
-        board=board,
+        boards=boards,
         shelf=shelf,
+        shelves=shelves,
+        backplane=backplane,
         address=address,
         capture=capture,
         memory_mib=memory,
@@ -60,9 +76,35 @@ def up(
         rootless=rootless or os.geteuid() != 0,
     )
     status = asyncio.run(bring_up(plan).status())
+    shape = f"{cards} slots" if shelves == 1 else f"{shelves} shelves of {cards} slots"
+    kinds = ", ".join(dict.fromkeys(plan.board_of(slot) for slot in plan.slots))
     typer.echo(
-        f"chassis up in {status.directory}: {cards} x {board}, network {status.network}, pid {status.pid}"
+        f"chassis up in {status.directory}: {shape} with {kinds}, network {status.network}, pid {status.pid}"
     )
+
+
+@app.command()
+def insert(
+    slot: Slot,
+    *,
+    card: Annotated[str | None, typer.Argument(help="A card in the drawer, by name.")] = None,
+    board: Annotated[str | None, typer.Option(help="A new card of this board instead.")] = None,
+    mac: Annotated[str | None, typer.Option(help="The new card's MAC address.")] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Put a card into an empty slot: one that was taken out, or a new one with empty flash."""
+    client = CardsClient(ChassisPaths(directory.absolute()).api_socket)
+    register = asyncio.run(client.insert(SlotId.parse(slot), name=card, board=board, mac=mac))
+    typer.echo(f"slot {register.slot}: {register.board}, {register.mac}, no power yet")
+
+
+@app.command()
+def remove(slot: Slot, directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """Pull the card out of a slot, whatever it is doing, and keep it in the drawer."""
+    client = CardsClient(ChassisPaths(directory.absolute()).api_socket)
+    card = asyncio.run(client.remove(SlotId.parse(slot)))
+    typer.echo(f"slot {slot}: empty; {card['name']} ({card['board']}, {card['mac']}) lies in the drawer")
+    typer.echo(f"  next  fwmgr chassis insert SLOT {card['name']}")
 
 
 @app.command()

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from firmware_mgr.lab.cards import Card, Cards
 from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.network import enter_command
-from firmware_mgr.lab.plan import ChassisPlan, mac_of
+from firmware_mgr.lab.plan import ChassisPlan
 from firmware_mgr.lab.process import ProcessIdentity
 from firmware_mgr.lab.record import ChassisRecord, NetworkRecord, SlotRecord
 from firmware_mgr.model.errors import FwmgrError, UsageError
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import MacAddress, SlotId
 from firmware_mgr.rack.hands import ConsoleLine, HandsStatus, PowerAction, PowerState, SlotRegister
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +43,13 @@ class Machine(Protocol):
 class Machines(Protocol):
     """Where cards come from."""
 
-    async def spawn(self, slot: SlotId, count: int, netboot: bool, console: ConsoleLog) -> Machine: ...
+    def make_flash(self, slot: SlotId, card: Card) -> None:
+        """Give a card that has none its flash. Raises UsageError for a board that is not known here."""
+        ...
+
+    async def spawn(
+        self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
+    ) -> Machine: ...
 
 
 class Step(Enum):
@@ -65,10 +72,12 @@ POWER_STEPS: dict[tuple[PowerState, PowerAction], tuple[Step, ...]] = {
 
 @dataclass(slots=True)
 class _Bay:
-    """A slot and what is in it now."""
+    """A slot and what is in it now; `last` is the card that is or was in it."""
 
     slot: SlotId
     console: ConsoleLog
+    card: Card | None
+    last: Card
     machine: Machine | None = None
     watcher: asyncio.Task[None] | None = None
     power_on_count: int = 0
@@ -87,19 +96,25 @@ class VirtualChassis:
         self,
         plan: ChassisPlan,
         *,
-        board: str,
+        cards: Cards,
         network: NetworkRecord,
         machines: Machines,
         save: Callable[[ChassisRecord], None],
         daemon: ProcessIdentity,
     ) -> None:
         self._plan = plan
-        self._board = board
+        self._cards = cards
         self._network = network
         self._machines = machines
         self._save = save
         self._daemon = daemon
-        self._bays = {slot: _Bay(slot, ConsoleLog(plan.paths.slot(slot).console_log)) for slot in plan.slots}
+        self._bays = {}
+        for slot in plan.slots:
+            card = cards.in_slot(slot)
+            if card is None:
+                raise UsageError("a slot has no card to begin with", where=f"slot {slot}")
+            console = ConsoleLog(plan.paths.slot(slot).console_log)
+            self._bays[slot] = _Bay(slot, console, card, last=card)
         self._down = asyncio.Event()
 
     def status(self) -> HandsStatus:
@@ -136,6 +151,47 @@ class VirtualChassis:
                         await self._start(bay, netboot)
             return self._register(bay)
 
+    async def insert(
+        self,
+        slot: SlotId,
+        *,
+        name: str | None = None,
+        board: str | None = None,
+        mac: MacAddress | None = None,
+    ) -> SlotRegister:
+        """Put the card `name` from the drawer, or a new one of `board`, into an empty slot."""
+        bay = self._bay(slot)
+        async with bay.lock:
+            if (name is None) == (board is None):
+                raise UsageError("which card?", where=f"slot {slot}", expected="a name or a board")
+            if board is not None:
+                card = self._cards.new(slot, board, mac)
+            else:
+                card = self._cards.put_in(slot, name or "")
+            try:
+                self._machines.make_flash(slot, card)
+            except FwmgrError:
+                self._cards.take_out(slot)
+                raise
+            bay.card = bay.last = card
+            bay.console.note(f"card {card.name} put in: {card.board}, {card.mac}")
+            return self._register(bay)
+
+    async def remove(self, slot: SlotId) -> Card:
+        """Cut the power and take the card out, into the drawer."""
+        bay = self._bay(slot)
+        async with bay.lock:
+            await self._cut(bay)
+            card = self._cards.take_out(slot)
+            bay.card = None
+            bay.netboot_strap = False
+            bay.console.note(f"card {card.name} taken out")
+            return card
+
+    def drawer(self) -> list[Card]:
+        """The cards that were taken out."""
+        return list(self._cards.in_drawer().values())
+
     def console_tail(self, slot: SlotId, lines: int) -> list[ConsoleLine]:
         return self._bay(slot).console.tail(lines)
 
@@ -168,8 +224,10 @@ class VirtualChassis:
     async def _start(self, bay: _Bay, netboot: bool) -> None:
         if self._down.is_set():
             raise UsageError("the chassis is going down", where=f"slot {bay.slot}")
+        if bay.card is None:
+            raise UsageError("the slot is empty", where=f"slot {bay.slot}", hint="fwmgr chassis insert")
         count = bay.power_on_count + 1
-        machine = await self._machines.spawn(bay.slot, count, netboot, bay.console)
+        machine = await self._machines.spawn(bay.slot, bay.card, count, netboot, bay.console)
         bay.machine, bay.power_on_count, bay.netboot_strap = machine, count, netboot
         self._save(self.record())
         bay.console.note(f"power on {count}" + (", netboot lever pulled" if netboot else ""))
@@ -214,9 +272,9 @@ class VirtualChassis:
     def _register(self, bay: _Bay) -> SlotRegister:
         return SlotRegister(
             slot=bay.slot,
-            mac=mac_of(bay.slot),
-            board=self._board,
-            present=True,
+            mac=bay.last.mac,
+            board=bay.last.board,
+            present=bay.card is not None,
             power=bay.power,
             power_on_count=bay.power_on_count,
             netboot_strap=bay.netboot_strap,

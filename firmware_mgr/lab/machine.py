@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 
 from firmware_mgr.imaging.board import Board
-from firmware_mgr.lab.plan import mac_of
+from firmware_mgr.lab.plan import label
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import MacAddress, SlotId
 
 #: QEMU's translated code per machine, in MiB: its default grows with the host's memory, for one machine.
 TRANSLATION_CACHE_MIB = 256
@@ -80,11 +80,12 @@ class Wiring:
     """What is particular to one power-on of one slot.
 
     `second_flash` is the chip beside the firmware: U-Boot's environment, in which the lever is set, or UEFI's
-    variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames. On
-    `console` and `qmp` somebody listens already.
+    variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames. Without
+    a `backplane` the card cannot read its slot. On `console` and `qmp` somebody listens already.
     """
 
     slot: SlotId
+    mac: MacAddress
     tap: str
     flash: Path
     console: Path
@@ -92,6 +93,7 @@ class Wiring:
     second_flash: Path
     network_first: bool = False
     capture: Path | None = None
+    backplane: bool = True
 
 
 def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
@@ -99,7 +101,7 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
     lever = ",bootindex=0" if wiring.network_first else ""
     arguments = [
         board.binary,
-        *("-name", f"slot-{wiring.slot.number}"),
+        *("-name", f"slot-{label(wiring.slot)}"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
         *("-machine", board.machine, "-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}"),
         *("-cpu", board.cpu, "-smp", str(board.smp), "-m", str(board.memory_mib)),
@@ -112,10 +114,11 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-drive", f"if=none,id=flash,format=raw,cache=writeback,file={_value(wiring.flash)}"),
         *("-device", f"virtio-blk-pci,{MODERN},drive=flash"),
         *("-netdev", _tap(wiring)),
-        *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={mac_of(wiring.slot)},romfile={lever}"),
+        *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={wiring.mac},romfile={lever}"),
         *("-device", f"virtio-rng-pci,{MODERN}"),
-        *("-fw_cfg", f"name={board.slot_register},string={wiring.slot}"),
     ]
+    if wiring.backplane:
+        arguments += ["-fw_cfg", f"name={board.slot_register},string={wiring.slot}"]
     if wiring.capture is not None:
         arguments += ["-object", f"filter-dump,id=capture,netdev=backplane,file={_value(wiring.capture)}"]
     return arguments

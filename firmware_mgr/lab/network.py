@@ -16,7 +16,7 @@ from pathlib import Path
 from pyroute2 import IPRoute, NetNS, netns
 from pyroute2.netlink.exceptions import NetlinkError
 
-from firmware_mgr.lab.plan import ChassisPlan
+from firmware_mgr.lab.plan import ChassisPlan, label
 from firmware_mgr.lab.record import NetworkRecord
 from firmware_mgr.model.errors import DeviceError, UsageError
 
@@ -31,7 +31,7 @@ UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--")
 def plan_network(plan: ChassisPlan) -> NetworkRecord:
     """What the backplane will be called."""
     name = None if plan.rootless else f"fwmgr-{secrets.token_hex(4)}"
-    taps = tuple(f"slot{slot.number}" for slot in plan.slots)
+    taps = tuple(f"slot{label(slot)}" for slot in plan.slots)
     return NetworkRecord(name, "br0", taps, plan.address)
 
 

@@ -24,12 +24,17 @@ MAC_PREFIX = bytes.fromhex("525400f7")
 
 
 def mac_of(slot: SlotId) -> MacAddress:
-    """The MAC address of the card in `slot`. Raises UsageError when a number does not fit a byte."""
+    """The MAC address of the card that `slot` comes with. Raises UsageError when a number exceeds a byte."""
     if max(slot.number, slot.shelf) > LARGEST_NUMBER:
         raise UsageError(
             "slot does not fit a MAC address", expected=f"numbers up to {LARGEST_NUMBER}", found=slot
         )
     return MacAddress.from_bytes(MAC_PREFIX + bytes((slot.shelf, slot.number)))
+
+
+def label(slot: SlotId) -> str:
+    """The slot in names of files, taps and machines: `3`, or `2-3` on shelf 2."""
+    return str(slot).replace("/", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,13 @@ class ChassisPaths:
     def daemon_log(self) -> Path:
         return self.directory / "daemon.log"
 
+    @property
+    def drawer(self) -> Path:
+        """Where cards lie that were taken out."""
+        return self.directory / "drawer"
+
     def slot(self, slot: SlotId) -> SlotPaths:
-        return SlotPaths(self.directory / f"slot-{slot.number}")
+        return SlotPaths(self.directory / f"slot-{label(slot)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +114,18 @@ class SlotPaths:
 class ChassisPlan:
     """What `fwmgr chassis up` asks for.
 
-    `board` is a board's name or the path of a board file. `address` is the master's on the backplane, with
-    prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace.
+    `cards` slots on each of `shelves` shelves, of which `shelf` is the first. `boards` are names of boards or
+    paths of board files, dealt out to the slots in turn. `address` is the master's on the backplane, with
+    prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace. Without a
+    `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7).
     """
 
     directory: Path
     cards: int
-    board: str
+    boards: tuple[str, ...]
     shelf: int = 1
+    shelves: int = 1
+    backplane: bool = True
     address: str = "10.77.0.1/24"
     capture: bool = False
     memory_mib: int | None = None
@@ -123,17 +137,25 @@ class ChassisPlan:
             raise UsageError(
                 "number of cards out of range", expected=f"1 to {LARGEST_NUMBER}", found=self.cards
             )
+        if not self.boards:
+            raise UsageError("a chassis without boards", expected="one board or more")
+        if self.shelf < 1 or not 1 <= self.shelves <= LARGEST_NUMBER + 1 - self.shelf:
+            raise UsageError(
+                "number of shelves out of range",
+                expected=f"shelves 1 to {LARGEST_NUMBER}",
+                found=f"{self.shelves} from shelf {self.shelf} on",
+            )
         try:
             interface = ipaddress.IPv4Interface(self.address)
         except ValueError as e:
             raise UsageError(
                 "not an address on the backplane", expected="such as 10.77.0.1/24", found=self.address
             ) from e
-        if interface.network.num_addresses < self.cards + 3:
+        if interface.network.num_addresses < self.cards * self.shelves + 3:
             raise UsageError(
                 "the backplane's network is too small",
                 where=self.address,
-                expected=f"room for {self.cards} cards",
+                expected=f"room for {self.cards * self.shelves} cards",
                 found=f"{interface.network.num_addresses} addresses",
             )
         if self.memory_mib is not None and self.memory_mib < 128:
@@ -148,7 +170,15 @@ class ChassisPlan:
 
     @property
     def slots(self) -> tuple[SlotId, ...]:
-        return tuple(SlotId(number, self.shelf) for number in range(1, self.cards + 1))
+        return tuple(
+            SlotId(number, shelf)
+            for shelf in range(self.shelf, self.shelf + self.shelves)
+            for number in range(1, self.cards + 1)
+        )
+
+    def board_of(self, slot: SlotId) -> str:
+        """The board that the slot comes with."""
+        return self.boards[self.slots.index(slot) % len(self.boards)]
 
     @property
     def paths(self) -> ChassisPaths:
@@ -158,8 +188,10 @@ class ChassisPlan:
         return {
             "directory": str(self.directory),
             "cards": self.cards,
-            "board": self.board,
+            "boards": list(self.boards),
             "shelf": self.shelf,
+            "shelves": self.shelves,
+            "backplane": self.backplane,
             "address": self.address,
             "capture": self.capture,
             "memory_mib": self.memory_mib,
@@ -171,7 +203,7 @@ class ChassisPlan:
     def from_document(cls, doc: Mapping[str, Any]) -> Self:
         """Raises PeerError when a field is missing, unknown or of the wrong kind; UsageError out of range."""
         try:
-            return cls(**{**doc, "directory": Path(doc["directory"])})
+            return cls(**{**doc, "directory": Path(doc["directory"]), "boards": tuple(doc["boards"])})
         except (KeyError, TypeError) as e:
             raise PeerError("not a chassis plan", found=str(e)) from e
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from qemu.qmp import QMPClient, QMPError
 
+from firmware_mgr.lab.cards import Card
 from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.machine import VIRT_PFLASH_BYTES, Lever, QemuBoard, Wiring, command_line
-from firmware_mgr.lab.plan import SlotPaths
+from firmware_mgr.lab.plan import SlotPaths, label
 from firmware_mgr.lab.process import ProcessIdentity
 from firmware_mgr.lab.uboot_environment import power_on_environment
 from firmware_mgr.model.errors import DeviceError, UsageError
@@ -35,28 +36,40 @@ _TOLD_EVENTS = {"RESET": "the card reset itself", "SHUTDOWN": "the machine shuts
 
 
 class QemuMachines:
-    """Starts the cards of one chassis: one board, one directory for each slot."""
+    """Starts the cards of one board in one chassis, with a directory for each slot."""
 
-    def __init__(self, board: QemuBoard, paths: Callable[[SlotId], SlotPaths], *, capture: bool) -> None:
+    def __init__(
+        self,
+        board: QemuBoard,
+        paths: Callable[[SlotId], SlotPaths],
+        *,
+        capture: bool,
+        backplane: bool = True,
+    ) -> None:
         self._board = board
         self._paths = paths
         self._capture = capture
+        self._backplane = backplane
 
-    async def spawn(self, slot: SlotId, count: int, netboot: bool, console: ConsoleLog) -> QemuMachine:
+    async def spawn(
+        self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
+    ) -> QemuMachine:
         """Start QEMU for the slot's power-on number `count`, stopped. Raises DeviceError."""
         paths = self._paths(slot)
         wiring = Wiring(
             slot,
-            tap=f"slot{slot.number}",
+            card.mac,
+            tap=f"slot{label(slot)}",
             flash=paths.flash,
             console=paths.console_socket,
             qmp=paths.qmp_socket,
             second_flash=self._second_flash(paths, netboot),
             network_first=netboot and self._board.lever is Lever.BOOT_INDEX,
             capture=self._capture_file(paths, count),
+            backplane=self._backplane,
         )
         listener = _ConsoleListener(console)
-        qmp = QMPClient(f"slot-{slot.number}")
+        qmp = QMPClient(f"slot-{label(slot)}")
         await listener.listen(paths.console_socket)
         await qmp.start_server(str(paths.qmp_socket))
         with paths.qemu_log.open("wb") as log:
@@ -81,6 +94,10 @@ class QemuMachines:
             await _close_qmp(qmp)
             raise _did_not_start(paths) from e
         return QemuMachine(process, identity, listener=listener, qmp=qmp, paths=paths, console=console)
+
+    def make_flash(self, slot: SlotId) -> None:
+        """The flash of the card in `slot`: kept when it is there. Raises UsageError on another size."""
+        make_flash(self._paths(slot).flash, self._board.flash_bytes)
 
     def _second_flash(self, paths: SlotPaths, netboot: bool) -> Path:
         match self._board.lever:
@@ -252,9 +269,9 @@ def make_variables(path: Path, new: Path, *, anew: bool) -> None:
     draft.replace(path)
 
 
-def make_flash(path: Path, size: int, *, pristine: bool) -> None:
-    """The flash of a card: kept when it is there, unless `pristine`. Raises UsageError on another size."""
-    if pristine or not path.exists():
+def make_flash(path: Path, size: int) -> None:
+    """The flash of a card: kept when it is there. Raises UsageError on another size."""
+    if not path.exists():
         write_sparse(path, b"", size)
         return
     found = path.stat().st_size

@@ -68,7 +68,7 @@ class _Requests:
         return web.json_response([register.document() for register in self._hands.slots()])
 
     async def power(self, request: web.Request) -> web.Response:
-        document = await _body(request)
+        document = await body_of(request)
         try:
             action = PowerAction(document["action"])
         except (KeyError, ValueError) as e:
@@ -79,12 +79,12 @@ class _Requests:
         if not isinstance(netboot, bool):
             raise UsageError("netboot is not a yes or no", expected="true or false", found=repr(netboot))
         # A change of power that has begun is finished, also when whoever asked or the API goes away.
-        register = await asyncio.shield(self._hands.power(_slot(request), action, netboot=netboot))
+        register = await asyncio.shield(self._hands.power(slot_of(request), action, netboot=netboot))
         return web.json_response(register.document())
 
     async def console(self, request: web.Request) -> web.Response:
         wanted = int(_number(request, "tail", default=100, most=MOST_LINES))
-        lines = self._hands.console_tail(_slot(request), wanted)
+        lines = self._hands.console_tail(slot_of(request), wanted)
         return web.json_response([line.document() for line in lines])
 
     async def wait_for_line(self, request: web.Request) -> web.Response:
@@ -93,7 +93,7 @@ class _Requests:
             raise UsageError("no text to wait for", expected="text=…")
         after = int(_number(request, "after", default=0, most=2**53))
         within = _number(request, "within", default=60, most=LONGEST_WAIT)
-        line = await self._hands.wait_for_line(_slot(request), text, after=after, within=within)
+        line = await self._hands.wait_for_line(slot_of(request), text, after=after, within=within)
         return web.json_response(line.document())
 
     async def shutdown(self, _: web.Request) -> web.Response:
@@ -101,7 +101,8 @@ class _Requests:
         return web.json_response({})
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def body_of(request: web.Request) -> dict[str, Any]:
+    """The JSON object of a request. Raises UsageError."""
     try:
         document = json.loads(await request.text())
     except ValueError as e:
@@ -111,7 +112,8 @@ async def _body(request: web.Request) -> dict[str, Any]:
     return document
 
 
-def _slot(request: web.Request) -> SlotId:
+def slot_of(request: web.Request) -> SlotId:
+    """The slot in a request's path. Raises UsageError."""
     return SlotId.parse(request.match_info["slot"])
 
 

@@ -36,19 +36,19 @@ class HandsClient:
         return self._socket
 
     async def status(self) -> HandsStatus:
-        return HandsStatus.from_document(await self._ask("GET", "status"))
+        return HandsStatus.from_document(await self.ask("GET", "status"))
 
     async def slots(self) -> list[SlotRegister]:
-        return [SlotRegister.from_document(item) for item in await self._ask("GET", "slots")]
+        return [SlotRegister.from_document(item) for item in await self.ask("GET", "slots")]
 
     async def power(self, slot: SlotId, action: PowerAction, *, netboot: bool = False) -> SlotRegister:
         """Do it and return the slot's register after it."""
         body = {"action": action.value, "netboot": netboot}
-        return SlotRegister.from_document(await self._ask("POST", f"slots/{_quoted(slot)}/power", body=body))
+        return SlotRegister.from_document(await self.ask("POST", f"slots/{_quoted(slot)}/power", body=body))
 
     async def console_tail(self, slot: SlotId, lines: int = 100) -> list[ConsoleLine]:
         """The last lines of the slot's console, oldest first."""
-        answer = await self._ask("GET", f"slots/{_quoted(slot)}/console", query={"tail": lines})
+        answer = await self.ask("GET", f"slots/{_quoted(slot)}/console", query={"tail": lines})
         return [ConsoleLine.from_document(item) for item in answer]
 
     async def wait_for_line(
@@ -58,14 +58,14 @@ class HandsClient:
         query = {"text": text, "after": after, "within": within}
         path = f"slots/{_quoted(slot)}/console/wait"
         return ConsoleLine.from_document(
-            await self._ask("GET", path, query=query, patience=within + ANSWER_TIMEOUT)
+            await self.ask("GET", path, query=query, patience=within + ANSWER_TIMEOUT)
         )
 
     async def shutdown(self) -> None:
         """Ask the daemon to end. It answers before it has ended."""
-        await self._ask("POST", "shutdown")
+        await self.ask("POST", "shutdown")
 
-    async def _ask(
+    async def ask(
         self,
         method: str,
         path: str,
@@ -74,6 +74,7 @@ class HandsClient:
         body: object = None,
         patience: float = ANSWER_TIMEOUT,
     ) -> Any:
+        """One request below /v1/ and the document that answers it."""
         url = f"http://hands/v1/{path}"
         if query:
             url += f"?{urlencode(query)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from firmware_mgr.lab.cards import Cards
 from firmware_mgr.lab.daemon import POWER_STEPS, VirtualChassis
 from firmware_mgr.lab.plan import ChassisPlan
 from firmware_mgr.lab.process import ProcessIdentity
@@ -26,12 +27,13 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         self.machines = TwinMachines()
         self.saved: list[ChassisRecord] = []
-        plan = ChassisPlan(directory, 2, "qemu-aarch64")
+        plan = ChassisPlan(directory, 2, ("qemu-aarch64",))
+        self.cards = Cards(plan.paths)
         for slot in plan.slots:
-            plan.paths.slot(slot).directory.mkdir()
+            self.cards.first(slot, plan.board_of(slot), pristine=True)
         self.chassis = VirtualChassis(
             plan,
-            board="qemu-aarch64",
+            cards=self.cards,
             network=NetworkRecord("fwmgr-0123abcd", "br0", ("slot1", "slot2"), plan.address),
             machines=self.machines,
             save=self.saved.append,
@@ -126,6 +128,48 @@ async def test_machine_that_does_not_start_leaves_the_slot_without_power(bench: 
         await bench.power(PowerAction.ON)
     assert bench.chassis.slots()[0].power is PowerState.OFF
     assert bench.saved[-1].slots[0].machine is None
+
+
+async def test_a_card_that_is_taken_out_is_cut_and_leaves_an_empty_slot(bench: Bench) -> None:
+    await bench.power(PowerAction.ON)
+    card = await bench.chassis.remove(ONE)
+    register = bench.chassis.slots()[0]
+    assert (card.name, register.present, register.power) == ("card-1", False, PowerState.OFF)
+    assert [card.name for card in bench.chassis.drawer()] == ["card-1"]
+    with pytest.raises(UsageError, match=r"slot 1: the slot is empty"):
+        await bench.power(PowerAction.ON)
+
+
+async def test_the_very_card_goes_into_another_slot_with_its_mac_address(bench: Bench) -> None:
+    await bench.chassis.remove(ONE)
+    await bench.chassis.remove(TWO)
+    register = await bench.chassis.insert(TWO, name="card-1")
+    assert (str(register.mac), register.present, bench.chassis.drawer()[0].name) == (
+        "52:54:00:f7:01:01",
+        True,
+        "card-2",
+    )
+
+
+async def test_a_new_card_of_another_board_has_an_address_of_its_own(bench: Bench) -> None:
+    await bench.chassis.remove(ONE)
+    register = await bench.chassis.insert(ONE, board="qemu-armv7")
+    assert (register.board, str(register.mac)) == ("qemu-armv7", "52:54:00:f8:00:01")
+    assert bench.machines.flashes == ["new-1"]
+
+
+async def test_a_card_of_an_unknown_board_goes_nowhere(bench: Bench) -> None:
+    await bench.chassis.remove(ONE)
+    with pytest.raises(UsageError, match="no such board"):
+        await bench.chassis.insert(ONE, board="nosuch")
+    assert not bench.chassis.slots()[0].present
+
+
+async def test_a_slot_takes_one_card(bench: Bench) -> None:
+    with pytest.raises(UsageError, match=r"a card is in the slot.*chassis remove 1"):
+        await bench.chassis.insert(ONE, board="qemu-armv7")
+    with pytest.raises(UsageError, match="which card"):
+        await bench.chassis.insert(ONE)
 
 
 async def test_unknown_slot_is_refused_with_the_known_ones(bench: Bench) -> None:

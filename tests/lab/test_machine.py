@@ -9,12 +9,14 @@ import pytest
 
 from firmware_mgr.imaging.board import load_board
 from firmware_mgr.lab.machine import QemuBoard, Wiring, command_line
+from firmware_mgr.lab.plan import mac_of
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId
 
 BOARD = QemuBoard(name="qemu-aarch64", flash_bytes=512 << 20)
 WIRING = Wiring(
     SlotId(3),
+    mac_of(SlotId(3)),
     "slot3",
     flash=Path("/c/flash.img"),
     console=Path("/c/console.sock"),
@@ -69,6 +71,15 @@ def test_comma_in_a_path_is_written_twice() -> None:
 def test_card_on_another_shelf_reads_shelf_and_slot() -> None:
     line = command_line(BOARD, replace(WIRING, slot=SlotId(3, shelf=2)))
     assert "name=opt/fwmgr/slot,string=2/3" in line
+
+
+def test_without_a_backplane_no_card_can_read_its_slot() -> None:
+    assert "-fw_cfg" not in command_line(BOARD, replace(WIRING, backplane=False))
+
+
+def test_a_card_keeps_its_mac_address_in_any_slot() -> None:
+    line = command_line(BOARD, replace(WIRING, slot=SlotId(9), mac=mac_of(SlotId(4))))
+    assert any("mac=52:54:00:f7:01:04" in word for word in line)
 
 
 def test_shipped_board_file_gives_the_known_machine() -> None:

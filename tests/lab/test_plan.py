@@ -12,7 +12,12 @@ from firmware_mgr.model.ids import SlotId
 
 
 def plan(**changes: object) -> ChassisPlan:
-    settings: dict[str, object] = {"directory": Path("/c"), "cards": 2, "board": "qemu-aarch64", **changes}
+    settings: dict[str, object] = {
+        "directory": Path("/c"),
+        "cards": 2,
+        "boards": ("qemu-aarch64",),
+        **changes,
+    }
     return ChassisPlan(**settings)  # type: ignore[arg-type]
 
 
@@ -31,6 +36,15 @@ def test_plan_survives_its_document() -> None:
     assert ChassisPlan.from_document(one.document()) == one
 
 
+def test_boards_are_dealt_out_to_the_slots_of_all_shelves_in_turn() -> None:
+    two = plan(cards=2, shelves=2, boards=("a", "b", "c"))
+    assert [(str(slot), two.board_of(slot)) for slot in two.slots] == [
+        ("1", "a"), ("2", "b"), ("2/1", "c"), ("2/2", "a"),
+    ]  # fmt: skip
+    folders = [two.paths.slot(slot).directory.name for slot in two.slots]
+    assert folders == ["slot-1", "slot-2", "slot-2-1", "slot-2-2"]
+
+
 def test_slots_stand_on_the_plans_shelf() -> None:
     assert plan(shelf=2).slots == (SlotId(1, 2), SlotId(2, 2))
 
@@ -44,7 +58,7 @@ def test_slots_stand_on_the_plans_shelf() -> None:
         ({"address": "10.77.0.1/30"}, "too small"),
         ({"memory_mib": 64}, "too little memory"),
         ({"directory": Path("var")}, "not absolute"),
-        ({"shelf": 300}, "does not fit"),
+        ({"shelf": 300}, "shelves out of range"),
     ],
 )
 def test_impossible_chassis_is_refused_before_anything_is_made(

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from firmware_mgr.lab.cards import Card
 from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.launch import TakenDown, bring_up, take_down
 from firmware_mgr.lab.machine import QemuBoard
 from firmware_mgr.lab.network import NAMESPACES
-from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan
+from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan, mac_of
 from firmware_mgr.lab.process import ProcessIdentity
 from firmware_mgr.lab.qemu import QemuMachines, make_flash
 from firmware_mgr.lab.record import ChassisRecord, load_record
@@ -32,7 +33,7 @@ KINDS = [False, True] if os.geteuid() == 0 else [True]
 
 @pytest.fixture(params=KINDS, ids=lambda rootless: "rootless" if rootless else "named")
 def plan(request: pytest.FixtureRequest, short_path: Path) -> Iterator[ChassisPlan]:
-    yield ChassisPlan(short_path, 2, "qemu-aarch64", capture=True, rootless=request.param)
+    yield ChassisPlan(short_path, 2, ("qemu-aarch64",), capture=True, rootless=request.param)
     take_down(short_path)
 
 
@@ -114,7 +115,7 @@ async def test_daemon_that_died_is_cleaned_up_after_by_down_and_by_up(plan: Chas
 
 
 async def test_unknown_board_is_refused_and_nothing_stays(short_path: Path) -> None:
-    plan = ChassisPlan(short_path, 1, "no-such-board", rootless=os.geteuid() != 0)
+    plan = ChassisPlan(short_path, 1, ("no-such-board",), rootless=os.geteuid() != 0)
     with pytest.raises(UsageError, match="no such board"):
         await asyncio.to_thread(bring_up, plan)
     assert [path.name for path in short_path.iterdir()] == ["daemon.log"]
@@ -128,22 +129,21 @@ async def test_qemu_that_does_not_start_is_told_of(short_path: Path, binary: str
     paths = ChassisPaths(short_path)
     paths.slot(ONE).directory.mkdir()
     console = ConsoleLog(paths.slot(ONE).console_log)
+    card = Card("card-1", "qemu-aarch64", mac_of(ONE))
     with pytest.raises(DeviceError, match=complaint):
-        machine = await QemuMachines(board, paths.slot, capture=False).spawn(ONE, 1, False, console)
+        machine = await QemuMachines(board, paths.slot, capture=False).spawn(ONE, card, 1, False, console)
         await machine.release()
     console.close()
 
 
-def test_flash_is_kept_unless_pristine_is_asked_for(tmp_path: Path) -> None:
+def test_flash_is_made_once_and_kept(tmp_path: Path) -> None:
     flash = tmp_path / "flash.img"
-    make_flash(flash, 1 << 20, pristine=False)
+    make_flash(flash, 1 << 20)
     assert flash.stat().st_size == 1 << 20
     assert flash.stat().st_blocks == 0
     with flash.open("r+b") as file:
         file.write(b"burned")
-    make_flash(flash, 1 << 20, pristine=False)
+    make_flash(flash, 1 << 20)
     assert flash.read_bytes().startswith(b"burned")
     with pytest.raises(UsageError, match=r"another size.*--pristine"):
-        make_flash(flash, 2 << 20, pristine=False)
-    make_flash(flash, 2 << 20, pristine=True)
-    assert not flash.read_bytes().strip(b"\0")
+        make_flash(flash, 2 << 20)

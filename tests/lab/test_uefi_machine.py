@@ -9,12 +9,14 @@ import pytest
 
 from firmware_mgr.imaging.board import load_board
 from firmware_mgr.lab.machine import Lever, QemuBoard, Wiring, command_line
+from firmware_mgr.lab.plan import mac_of
 from firmware_mgr.lab.qemu import make_variables
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import SlotId
 
 WIRING = Wiring(
     SlotId(3),
+    mac_of(SlotId(3)),
     "slot3",
     flash=Path("/c/flash.img"),
     console=Path("/c/console.sock"),

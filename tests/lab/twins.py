@@ -6,9 +6,10 @@ import asyncio
 import os
 from dataclasses import dataclass, field
 
+from firmware_mgr.lab.cards import Card
 from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.process import ProcessIdentity
-from firmware_mgr.model.errors import DeviceError
+from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import SlotId
 
 
@@ -40,6 +41,10 @@ class TwinMachine:
     async def wait_ended(self) -> str:
         return await self._ended
 
+    @property
+    def ended(self) -> bool:
+        return self._ended.done()
+
     def switch_off(self) -> None:
         """As a card does that shuts itself down."""
         self._ended.set_result("the card switched itself off")
@@ -53,7 +58,18 @@ class TwinMachines:
     machines: dict[SlotId, TwinMachine] = field(default_factory=dict)
     refuses: bool = False
 
-    async def spawn(self, slot: SlotId, count: int, netboot: bool, console: ConsoleLog) -> TwinMachine:
+    boards: tuple[str, ...] = ("qemu-aarch64", "qemu-armv7")
+    flashes: list[str] = field(default_factory=list)
+
+    def make_flash(self, slot: SlotId, card: Card) -> None:
+        if card.board not in self.boards:
+            raise UsageError("no such board", found=card.board)
+        self.flashes.append(card.name)
+
+    async def spawn(
+        self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
+    ) -> TwinMachine:
+        assert slot not in self.machines or self.machines[slot].ended, "two cards in one slot"
         self.spawned.append((slot, count, netboot))
         self.machines[slot] = TwinMachine(console, refuses=self.refuses)
         return self.machines[slot]

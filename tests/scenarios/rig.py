@@ -39,7 +39,7 @@ class Rig:
     def __init__(self, cards: int = 2, *, capture: bool = True) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fws-"))
         self.plan = ChassisPlan(
-            self.directory / "c", cards, BOARD, capture=capture, rootless=os.geteuid() != 0
+            self.directory / "c", cards, (BOARD,), capture=capture, rootless=os.geteuid() != 0
         )
         self.master = MasterPaths(self.directory / "m")
         self.client = MasterClient(self.master.api)

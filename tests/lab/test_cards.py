@@ -1,0 +1,67 @@
+"""Cards as things: what moves with them, and what stays when power fails in between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from firmware_mgr.lab.cards import CARD_FILES, Cards
+from firmware_mgr.lab.plan import ChassisPaths
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import MacAddress, SlotId
+
+ONE, TWO = SlotId(1), SlotId(2, shelf=2)
+
+
+@pytest.fixture
+def cards(tmp_path: Path) -> Cards:
+    cards = Cards(ChassisPaths(tmp_path))
+    cards.first(ONE, "a", pristine=True)
+    cards.first(TWO, "b", pristine=True)
+    return cards
+
+
+def test_flash_and_variables_go_with_the_card(cards: Cards, tmp_path: Path) -> None:
+    for name in CARD_FILES[:-1]:
+        (tmp_path / "slot-1" / name).write_text(name)
+    (tmp_path / "slot-1/console.log").write_text("stays")
+    cards.take_out(ONE)
+    cards.take_out(TWO)
+    card = cards.put_in(TWO, "card-1")
+    assert (card.board, str(card.mac), cards.in_slot(TWO)) == ("a", "52:54:00:f7:01:01", card)
+    assert (tmp_path / "slot-2-2/flash.img").read_text() == "flash.img"
+    assert sorted(path.name for path in (tmp_path / "slot-1").iterdir()) == ["console.log"]
+    assert list(cards.in_drawer()) == ["card-2-2"]
+
+
+def test_what_is_half_moved_is_still_where_its_description_is(cards: Cards, tmp_path: Path) -> None:
+    (tmp_path / "slot-1/flash.img").write_text("burned")
+    (tmp_path / "drawer/card-1").mkdir(parents=True)
+    (tmp_path / "slot-1/flash.img").rename(tmp_path / "drawer/card-1/flash.img")
+    assert cards.in_slot(ONE) is not None and not cards.in_drawer()
+    cards.take_out(ONE)
+    assert (tmp_path / "drawer/card-1/flash.img").read_text() == "burned"
+
+
+def test_new_cards_never_share_an_address(cards: Cards) -> None:
+    cards.take_out(ONE)
+    first = cards.new(ONE, "a")
+    cards.take_out(ONE)
+    second = cards.new(ONE, "a")
+    assert first.mac != second.mac and first.name != second.name
+    cards.take_out(ONE)
+    with pytest.raises(UsageError, match="another card has this MAC"):
+        cards.new(ONE, "a", MacAddress(str(first.mac)))
+
+
+def test_a_slot_that_holds_a_card_of_another_board_is_not_taken_for_its_first(cards: Cards) -> None:
+    with pytest.raises(UsageError, match=r"another card is in the slot.*expected z, found a.*--pristine"):
+        cards.first(ONE, "z", pristine=False)
+    assert cards.first(ONE, "z", pristine=True).board == "z"
+
+
+def test_a_card_that_is_not_there_is_named_with_those_that_are(cards: Cards) -> None:
+    cards.take_out(ONE)
+    with pytest.raises(UsageError, match=r"expected card-1, found nosuch"):
+        cards.put_in(ONE, "nosuch")
