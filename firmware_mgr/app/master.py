@@ -94,6 +94,7 @@ def read_image(folder: Path, boards: Mapping[str, BoardFacts]) -> ReadImage:
         for name, summary in manifest.files.items()
         if name.startswith(_NETBOOT_FOLDER)
     }
+    board.check_lengths({name: length for name, (_, _, length) in files.items()}, where)
     pieces = BootPieces(partition.piece_size, partition.pieces)
     return ReadImage(manifest.reference, image.path(PARTITION_FILE), pieces, files)
 
@@ -113,6 +114,9 @@ def board_facts(board: Board) -> BoardFacts:
         client_architectures=frozenset(netboot.client_architectures),
         boot_file=netboot.boot_file,
         vendor_classes=netboot.vendor_classes,
+        refused_tftp_options=frozenset(netboot.refused_tftp_options),
+        max_tftp_blocks=netboot.max_tftp_blocks,
+        tftp_block_size=netboot.tftp_block_size,
         boot_files=tuple(BootFile(row.client, row.file, row.is_ipxe) for row in netboot.boot_files),
     )
 

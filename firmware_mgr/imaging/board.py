@@ -145,13 +145,20 @@ class Netboot(_Section):
 
     `client_architectures` are values of option 93 (RFC 4578 §2.1, IANA's registry of processor
     architectures), `vendor_classes` the beginnings of option 60. `boot_file` is for every client that
-    `boot_files` does not name.
+    `boot_files` does not name. `refused_tftp_options` are left out of the answer to a loader that asks for
+    what it cannot do; one whose block numbers do not wrap counts to `max_tftp_blocks` (65535), with blocks of
+    `tftp_block_size` bytes: an image with a longer file is refused.
     """
 
     client_architectures: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = Field(strict=False)
     vendor_classes: tuple[str, ...] = Field(strict=False)
     boot_file: Word
     boot_files: Annotated[tuple[BootFileRow, ...], AfterValidator(_ending_chain)] = Field((), strict=False)
+    refused_tftp_options: tuple[Literal["blksize", "timeout", "tsize", "windowsize"], ...] = Field(
+        (), strict=False
+    )
+    max_tftp_blocks: Annotated[int | None, Field(ge=1)] = None
+    tftp_block_size: Annotated[int, Field(ge=8, le=65464)] = 512
 
 
 class Qemu(_Section):

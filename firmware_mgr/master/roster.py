@@ -177,6 +177,8 @@ class Roster:
             files=files,
             client_architectures=board.client_architectures,
             boot_files=board.boot_files,
+            refused_tftp_options=board.refused_tftp_options,
+            max_tftp_blocks=board.max_tftp_blocks,
         )
 
     def netboot_image(self, entry: Entry) -> ImageRecord | None:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from firmware_mgr.link import messages as m
 from firmware_mgr.master.card_life import Deadlines
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
 from firmware_mgr.netboot.served import BootFile, ServerIdentity, Subnet
 
@@ -20,7 +20,9 @@ _QUARANTINE = (212, 252)
 class BoardFacts:
     """What the master needs of a board file.
 
-    `client_architectures` are values of DHCP option 93, `vendor_classes` beginnings of option 60.
+    `client_architectures` are values of DHCP option 93, `vendor_classes` beginnings of option 60,
+    `refused_tftp_options` TFTP options that its loader asks for and cannot do. A loader whose block numbers
+    do not wrap counts to `max_tftp_blocks`, with blocks of `tftp_block_size` bytes.
     """
 
     name: str
@@ -29,6 +31,27 @@ class BoardFacts:
     boot_file: str
     boot_files: tuple[BootFile, ...] = ()
     vendor_classes: tuple[str, ...] = ()
+    refused_tftp_options: frozenset[str] = frozenset()
+    max_tftp_blocks: int | None = None
+    tftp_block_size: int = 512
+
+    @property
+    def longest_file(self) -> int | None:
+        """Bytes of the longest file that the board's loader can fetch by TFTP; None: any."""
+        blocks = self.max_tftp_blocks
+        return None if blocks is None else blocks * self.tftp_block_size - 1  # the last block is a short one
+
+    def check_lengths(self, files: Mapping[str, int], where: str) -> None:
+        """Raises PeerError when a file that netboot would serve is longer than the loader can fetch."""
+        for name, length in sorted(files.items()):
+            if self.longest_file is not None and length > self.longest_file:
+                raise PeerError(
+                    "file is too long for the board's loader",
+                    where=f"{where}: {name}",
+                    expected=f"at most {self.longest_file} bytes",
+                    found=f"{length} bytes, over {self.max_tftp_blocks} blocks of {self.tftp_block_size}",
+                    hint="make it smaller, or have the loader fetch it by HTTP or in larger blocks",
+                )
 
 
 @dataclass(frozen=True, slots=True)

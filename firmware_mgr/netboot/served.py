@@ -66,7 +66,8 @@ class ServedCard:
 
     `client_architectures` are the values of DHCP option 93 (RFC 4578 §2.1) that fit the board;
     `boot_file` is for clients that no row of `boot_files` is for; empty: none.
-    `refused_tftp_options` are lower-case names of TFTP options that its loader asks for and cannot do.
+    `refused_tftp_options` are lower-case names of TFTP options that its loader asks for and cannot do;
+    `max_tftp_blocks` as many as it can count in one file, None when its block numbers wrap.
     """
 
     slot: SlotId
@@ -79,6 +80,7 @@ class ServedCard:
     files: Mapping[str, Blob]
     client_architectures: frozenset[int]
     refused_tftp_options: frozenset[str] = frozenset()
+    max_tftp_blocks: int | None = None
     boot_files: tuple[BootFile, ...] = ()
 
     def __post_init__(self) -> None:

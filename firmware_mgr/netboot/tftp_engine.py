@@ -38,7 +38,10 @@ _HEAP_SLACK = 64
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request that may be served: what, to whom, and from which of our addresses."""
+    """A request that may be served: what, to whom, and from which of our addresses.
+
+    `max_blocks`: as many as the client can count; None when its block numbers wrap.
+    """
 
     slot: SlotId
     name: str
@@ -47,6 +50,7 @@ class Wanted:
     refused_options: frozenset[str]
     peer: Endpoint
     local: IPv4Address
+    max_blocks: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -110,7 +114,15 @@ class TftpEngine:
         largest = sockets.path_mtu(raw) - IP_UDP_TFTP
         terms = negotiate(wanted.options, wanted.blob.length, largest, wanted.refused_options)
         now = self._clock.monotonic()
-        running = _Running(wanted, tftp.TftpTransfer(wanted.blob.length, terms), raw, now)
+        machine = tftp.TftpTransfer(wanted.blob.length, terms)
+        if wanted.max_blocks is not None and machine.blocks > wanted.max_blocks:
+            raw.close()
+            self._bounds.leave(wanted.slot)
+            text = f"{machine.blocks} blocks of {terms.blksize}: this board counts to {wanted.max_blocks}"
+            self._refused(wanted, text)
+            self.refuse(wanted.peer, wanted.local, codec.Error(codec.ErrorCode.UNDEFINED, text))
+            return
+        running = _Running(wanted, machine, raw, now)
         self._running[wanted.peer] = running
         asyncio.get_running_loop().add_reader(raw.fileno(), self._readable, running)
         self._on_event(

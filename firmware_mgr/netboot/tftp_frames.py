@@ -11,7 +11,7 @@ from collections.abc import Callable
 from struct import Struct
 
 from firmware_mgr.model.ids import Digest
-from firmware_mgr.netboot.blobs import read_blob
+from firmware_mgr.netboot.netascii import read_any
 from firmware_mgr.netboot.served import Blob
 from firmware_mgr.netboot.tftp_codec import BLOCK_NUMBERS, DATA_HEADER, Opcode
 
@@ -29,7 +29,7 @@ assert _HEADER.size == DATA_HEADER
 class FramePool:
     """`window` gives framed packets; `held` never passes `bound` by more than the piece just made."""
 
-    def __init__(self, bound: int = HELD_BYTES, read: Callable[[Blob, int, int], bytes] = read_blob) -> None:
+    def __init__(self, bound: int = HELD_BYTES, read: Callable[[Blob, int, int], bytes] = read_any) -> None:
         self._bound = bound
         self._read = read
         self._pieces: OrderedDict[tuple[Digest, int, int], memoryview] = OrderedDict()

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
+from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.netboot import tftp_codec as codec
 from firmware_mgr.netboot.events import NetbootEvent, NetProtocol, Outcome, PacketUnusable, TransferEnded
 from firmware_mgr.netboot.names import NameFault, NameRefused, find_file, printable
+from firmware_mgr.netboot.netascii import TextBlob, TextBlobs
 from firmware_mgr.netboot.served import Directory, ServedCard
 from firmware_mgr.netboot.sockets import Datagram, Endpoint, PacketSocket
 from firmware_mgr.netboot.tftp_codec import ErrorCode
 from firmware_mgr.netboot.tftp_engine import TftpEngine, Wanted
 
+OCTET, NETASCII = "octet", "netascii"
 REQUESTS_PER_WAKE = 32  # before the running transfers get their turn
 ERROR_OF_FAULT = {NameFault.TRICK: ErrorCode.ACCESS, NameFault.ABSENT: ErrorCode.NOT_FOUND}
 
@@ -32,6 +36,7 @@ class TftpListener:
         self._engine = engine
         self._directory = directory
         self._on_event = on_event
+        self._texts = TextBlobs()
 
     def start(self) -> None:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
@@ -39,6 +44,7 @@ class TftpListener:
     def stop(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
+        self._texts.stop()
         self._engine.stop()
 
     def _readable(self) -> None:
@@ -68,8 +74,8 @@ class TftpListener:
             self._refuse(request, datagram, None, codec.Error(ErrorCode.ACCESS, "no card has this address"))
         elif request.write:
             self._refuse(request, datagram, card, codec.Error(ErrorCode.ACCESS, "writing is not served"))
-        elif request.mode != "octet":
-            text = f"mode {printable(request.mode)[:32]} is not served, octet is"
+        elif request.mode not in (OCTET, NETASCII):
+            text = f"mode {printable(request.mode)[:32]} is not served, {OCTET} and {NETASCII} are"
             self._refuse(request, datagram, card, codec.Error(ErrorCode.UNDEFINED, text))
         else:
             found = find_file(card, request.name)
@@ -77,18 +83,33 @@ class TftpListener:
                 error = codec.Error(ERROR_OF_FAULT[found.fault], found.reason)
                 self._refuse(request, datagram, card, error)
                 return
-            peer = Endpoint(datagram.source, datagram.port)
-            self._engine.begin(
-                Wanted(
-                    card.slot,
-                    request.name,
-                    found,
-                    request.options,
-                    card.refused_tftp_options,
-                    peer,
-                    datagram.local,
-                )
+            wanted = Wanted(
+                slot=card.slot,
+                name=request.name,
+                blob=found,
+                options=request.options,
+                refused_options=card.refused_tftp_options,
+                peer=Endpoint(datagram.source, datagram.port),
+                local=datagram.local,
+                max_blocks=card.max_tftp_blocks,
             )
+            if request.mode == OCTET:
+                self._engine.begin(wanted)
+            else:
+                self._begin_text(request, datagram, card, wanted)
+
+    def _begin_text(
+        self, request: codec.Request, datagram: Datagram, card: ServedCard, wanted: Wanted
+    ) -> None:
+        """Over the bound nothing is answered: the client asks again."""
+
+        def take(text: TextBlob | DeviceError) -> None:
+            if isinstance(text, DeviceError):
+                self._refuse(request, datagram, card, codec.Error(ErrorCode.UNDEFINED, text.what))
+            else:
+                self._engine.begin(replace(wanted, blob=text))
+
+        self._texts.get(wanted.blob, take)
 
     def _refuse(
         self, request: codec.Request, datagram: Datagram, card: ServedCard | None, error: codec.Error

@@ -43,8 +43,8 @@ class Caller:
     def ask(self, packet: bytes) -> None:
         self.raw.sendto(packet, self.service)
 
-    def request(self, name: str, **options: str) -> None:
-        self.ask(codec.serialise(codec.Request(False, name, "octet", options)))
+    def request(self, name: str, *, mode: str = "octet", **options: str) -> None:
+        self.ask(codec.serialise(codec.Request(False, name, mode, options)))
 
     async def hear(self) -> bytes:
         async with asyncio.timeout(DEADLINE):
@@ -57,9 +57,9 @@ class Caller:
         assert self.peer is not None
         self.raw.sendto(packet, self.peer)
 
-    async def fetch(self, name: str, **options: str) -> ReadingClient:
+    async def fetch(self, name: str, *, mode: str = "octet", **options: str) -> ReadingClient:
         client = ReadingClient()
-        self.request(name, **options)
+        self.request(name, mode=mode, **options)
         while not client.done and client.error is None:
             for answer in client.receive(await self.hear()):
                 self.say(answer)
@@ -161,7 +161,7 @@ async def test_a_path_trick_is_an_access_violation(rack: Rack, name: str) -> Non
 
 async def test_a_nul_in_a_name_ends_it_and_what_follows_is_no_mode(rack: Rack) -> None:
     error, _ = await refusal(rack, b"\0\x01Image\0.txt\0octet\0x\0")
-    assert error.text == "mode .txt is not served, octet is"
+    assert error.text == "mode .txt is not served, octet and netascii are"
 
 
 async def test_a_name_of_a_file_on_the_master_is_not_found(rack: Rack) -> None:
@@ -175,8 +175,8 @@ async def test_writing_is_refused(rack: Rack) -> None:
     assert (error.code, ended.reason) == (codec.ErrorCode.ACCESS, "writing is not served")
 
 
-async def test_modes_other_than_octet_are_refused(rack: Rack) -> None:
-    for mode in ("netascii", "mail"):
+async def test_modes_other_than_octet_and_netascii_are_refused(rack: Rack) -> None:
+    for mode in ("mail", "binary"):
         error, _ = await refusal(rack, codec.serialise(codec.Request(False, "Image", mode)))
         assert error.code == codec.ErrorCode.UNDEFINED
 
