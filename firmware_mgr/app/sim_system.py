@@ -158,7 +158,8 @@ class SimMaster:
 class SimSystem:
     """`close` ends it. All waiting is in virtual time; the calls themselves return when it has passed.
 
-    `boards` are dealt out over the slots; all that there are when it is None.
+    `boards` are dealt out over the slots; all that there are when it is None. `site` is a master's directory
+    to begin with a copy of. Without `flash_bytes` each card's flash is as large as its board's.
     """
 
     def __init__(
@@ -169,15 +170,20 @@ class SimSystem:
         boards: tuple[str, ...] | None = ("sim-aarch64",),
         plan: FaultPlan | None = None,
         unix_start: float = UNIX_START,
+        site: Path | None = None,
+        flash_bytes: int | None = None,
     ) -> None:
         parent = _IN_MEMORY if _IN_MEMORY.is_dir() else None
         self.directory = Path(tempfile.mkdtemp(prefix="fwsim-", dir=parent))
         self.paths = MasterPaths(self.directory / "m")
+        if site is not None:
+            shutil.copytree(site, self.paths.directory)
         self.loop = SimLoop(seed, unix_start)
         self.wire = Wire(self.loop, plan)
         self.master_host = self.wire.host("master", str(MASTER.ip))
         self.daemon = SimProcess("chassis", None)
         self.boards = sim_boards()
+        self._flash_bytes = flash_bytes
         self.failures: list[BaseException] = []
         self.kill_after_commit: int | None = None
         self.on_master_death: Callable[[], None] = lambda: None
@@ -199,7 +205,9 @@ class SimSystem:
     def hardware(self, board: str, mac: MacAddress, flash_bytes: int | None = None) -> Hardware:
         """A new card, pristine."""
         kind = self.boards[board]
-        return Hardware(kind, MemoryDevice(flash_bytes or kind.flash.size), mac, good_scripts())
+        return Hardware(
+            kind, MemoryDevice(flash_bytes or self._flash_bytes or kind.flash.size), mac, good_scripts()
+        )
 
     def _power_changed(self, bay: Bay, on: bool) -> None:
         assert isinstance(bay.host, Host)

@@ -37,7 +37,8 @@ def dial_tls(host: str, port: int, context: ssl.SSLContext, own_address: str | N
 
 class _Connection(http.client.HTTPSConnection):
     def __init__(self, host: str, port: int, context: ssl.SSLContext, dial: Dial) -> None:
-        super().__init__(host, port, timeout=TIMEOUT_SECONDS)
+        # Without a context it would load the certificates of every authority that the system knows.
+        super().__init__(host, port, timeout=TIMEOUT_SECONDS, context=context)
         self._tls = context
         self._dial = dial
 

@@ -23,7 +23,7 @@ from firmware_mgr.card.runner import SetRunner, Surroundings
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.uplink import Uplink
 from firmware_mgr.flash.control import Why, decide_boot, read_control, write_control
-from firmware_mgr.flash.device import MemoryDevice
+from firmware_mgr.flash.device import MemoryDevice, Window
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import find, read_table
 from firmware_mgr.flash.letter import Letter
@@ -234,6 +234,12 @@ class SimCard:
             asyncio.get_running_loop().call_later(PANIC_SECONDS, self.restart, "init restarts the card")
         else:
             self._broken(error)
+
+    def boot_windows(self) -> list[Window]:
+        """Both boot partitions, as they lie on the medium. Raises FlashFormatError without a table."""
+        medium = self.hardware.flash
+        table = read_table(medium)
+        return [find(table, letter.partition).window(medium) for letter in Letter]
 
     # From power-on to the agent.
 
