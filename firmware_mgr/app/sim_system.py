@@ -189,12 +189,13 @@ class SimSystem:
         self.on_master_death: Callable[[], None] = lambda: None
         self.master: SimMaster | None = None
         self.rng = random.Random(seed)
-        self.chassis = SimChassis(random.Random(self.rng.getrandbits(64)), self.loop.unix, self.broke)
+        chance = random.Random(self.rng.getrandbits(64))
+        self.chassis = SimChassis(self.loop, chance, self.loop.unix, self.broke)
         self.chassis.on_power = self._power_changed
         self.key: SigningKey
-        self.run(self._furnish(cards, tuple(self.boards) if boards is None else boards))
+        self._furnish(cards, tuple(self.boards) if boards is None else boards)
 
-    async def _furnish(self, cards: int, boards: tuple[str, ...]) -> None:
+    def _furnish(self, cards: int, boards: tuple[str, ...]) -> None:
         for number in range(1, cards + 1):
             slot = SlotId(number)
             host = self.wire.host(f"slot {slot}")
@@ -342,6 +343,12 @@ class SimSystem:
         answer = await reader.read(-1)
         transport.close()
         return answer
+
+    def state(self, slot: SlotId) -> str:
+        """The card's state as the master has it, not asked over the API; empty while there is no master."""
+        if self.master is None or self.master.process.dead:
+            return ""
+        return self.master.master.roster.get(slot).life.state.value
 
     def page(self, slot: SlotId, port: int = 8080) -> str:
         """What the card's web server says to somebody on the backplane; empty when nothing answers."""

@@ -60,13 +60,27 @@ def cards(
         typer.echo(json.dumps(answer, indent=1))
         return
     screen().print(cards_table(answer))
+    for note in card_notes(answer):
+        typer.echo(note)
+    show_strangers(screen(), client.get("/v1/strangers"))
+
+
+def card_notes(answer: list[dict[str, Any]]) -> list[str]:
+    """What is to be said of each card beside its row: the reason of its state, and what to do next."""
+    notes = []
     for card in answer:
         refusal = card.get("refusal")
+        said = ""
         if refusal:
-            typer.echo(f"slot {card['slot']}: refused: {error_text(refusal)}")
+            said = f"slot {card['slot']}: refused: {error_text(refusal)}"
         elif card["state"] in ("failed", "held", "lost", "in service") and card["reason"]:
-            typer.echo(f"slot {card['slot']}: {plain(card['reason'])}")
-    show_strangers(screen(), client.get("/v1/strangers"))
+            said = f"slot {card['slot']}: {plain(card['reason'])}"
+        if said:
+            notes.append(said)
+            step = plain(card["next_step"])
+            if step and step not in said:
+                notes.append(f"  next: {step}")
+    return notes
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:

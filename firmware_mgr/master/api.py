@@ -16,6 +16,7 @@ from aiohttp import web
 
 from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
+from firmware_mgr.master.next_step import next_step
 from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
 from firmware_mgr.master.roster import Entry
 from firmware_mgr.master.service import Master
@@ -235,6 +236,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "processes": entry.processes,
         "refusal": entry.refusal,
         "settings": master.slot_settings.state(entry),
+        "next_step": next_step(record.slot, entry.life.state, entry.refusal),
         "progress": {"step": step, "done": done, "total": total, "written": written},
     }
 

@@ -75,13 +75,14 @@ class BurnAllDesk:
         entries = [roster.get(slot) for slot in slots] if slots else [e for e in roster if e.record.present]
         if not entries:
             raise UsageError("there are no cards", hint="is the chassis up? fwmgr chassis status")
-        wanted = {entry.slot: self._wanted(entry) for entry in entries}
+        wanted = self._plans(entries, named=bool(slots))
         now = self._engine.clock()
         works = {entry.slot: CardWork(entry.life.state) for entry in entries}
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
         identifier = f"burn-{stamp}-{secrets.token_hex(2)}"
         for entry in entries:
-            await roster.write(entry, now, wanted=wanted[entry.slot])
+            if entry.slot in wanted:
+                await roster.write(entry, now, wanted=wanted[entry.slot])
         operation = Operation(
             identifier, OperationState.PROVISIONING, now, works, renew_keys=renew_keys, erase=erase
         )
@@ -95,18 +96,39 @@ class BurnAllDesk:
                 continue
             entry = self._engine.roster.get(slot)
             entry.traffic = Traffic()
+            try:
+                wanted_set(self._engine, entry)
+            except UsageError as e:
+                await self._engine.happened(entry, CardEvent.NOTHING_TO_RUN, str(e))
+                continue
             renewable = _may_renew(operation, entry)
             await self._engine.roster.write(entry, self._engine.clock(), renewable=renewable, rejected=())
             await self._engine.happened(entry, CardEvent.BURN_ASKED, "burn-all")
 
-    def _wanted(self, entry: Entry) -> SoftwareSet:
+    def _plans(self, entries: list[Entry], *, named: bool) -> dict[SlotId, SoftwareSet]:
+        """What each card shall run. One that has nothing to run does not keep the others from theirs.
+
+        Raises UsageError when no card has anything, or one does not that the user named.
+        """
+        plans: dict[SlotId, SoftwareSet] = {}
+        refused: UsageError | None = None
+        for entry in entries:
+            self._check_idle(entry)
+            try:
+                plans[entry.slot] = wanted_set(self._engine, entry)
+            except UsageError as e:
+                refused = refused or e
+        if refused is not None and (named or not plans):
+            raise refused
+        return plans
+
+    def _check_idle(self, entry: Entry) -> None:
         busy = self.of_slot(entry.slot)
         if busy is not None:
             where = f"slot {entry.slot}"
             raise UsageError(
                 "card is in another operation", where=where, found=busy.id, hint="fwmgr operations"
             )
-        return wanted_set(self._engine, entry)
 
     async def cancel(self, identifier: str) -> Operation:
         """Stop an operation: no card is asked for more, those that have stored start. Raises UsageError."""

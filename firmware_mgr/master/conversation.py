@@ -170,6 +170,7 @@ class Conversation:
             text = ": ".join(part for part in (error.get("where"), error.get("what")) if part)
             sides = ", ".join(f"{side} {error[side]}" for side in ("expected", "found") if side in error)
             reason = f"{message.order} failed: {text}" + (f": {sides}" if sides else "")
+            reason += f" ({error['hint']})" if error.get("hint") else ""
             await self._engine.happened(entry, CardEvent.REFUSED, reason)
 
     async def _stored(self, entry: Entry, message: m.Stored) -> None:

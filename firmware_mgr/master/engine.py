@@ -259,6 +259,8 @@ class Engine:
         if first_sight and ours and self.watcher is not None and self.watcher.in_work(entry):
             # An earlier master died between off and on.
             self._cycle(entry, netboot=entry.life.state is CardState.RESET)
+        elif first_sight and entry.life.state is CardState.HELD:
+            pass  # it had nothing to run, and has not: the reason stays for whoever asks
         else:
             self.drop_link(entry)
             entry.hello, entry.processes = None, []

@@ -142,6 +142,7 @@ class SimCard:
         hardware: Hardware,
         around: Around,
         *,
+        loop: asyncio.AbstractEventLoop,
         directory: Path,
         rng: random.Random,
         say: Callable[[str], None],
@@ -155,7 +156,7 @@ class SimCard:
         self.dressed: tuple[str, tuple[str, ...]] = "", ()
         self.boots = 0
         self.brownouts = 0
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._directory = directory
         self._say = say
         self._broken = broken
@@ -185,7 +186,7 @@ class SimCard:
         self._say(f"restart: {why}")
         if self._process is not None:
             self._process.dead = True
-            asyncio.get_running_loop().call_soon(self._again, self._process, context=Context())
+            self._loop.call_soon(self._again, self._process, context=Context())
 
     def _again(self, process: SimProcess) -> None:
         if self._process is process:
@@ -231,7 +232,7 @@ class SimCard:
         assert error is not None
         if isinstance(error, FwmgrError):
             self._say(f"agent ended: {error}")
-            asyncio.get_running_loop().call_later(PANIC_SECONDS, self.restart, "init restarts the card")
+            self._loop.call_later(PANIC_SECONDS, self.restart, "init restarts the card")
         else:
             self._broken(error)
 

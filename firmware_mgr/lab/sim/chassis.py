@@ -45,11 +45,13 @@ class SimChassis:
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         rng: random.Random,
         unix: Callable[[], float],
         broken: Callable[[BaseException], None],
     ) -> None:
         self.bays: dict[SlotId, Bay] = {}
+        self._loop = loop
         self._rng = rng
         self._unix = unix
         self._broken = broken
@@ -67,6 +69,7 @@ class SimChassis:
             slot,
             hardware,
             bay.around,
+            loop=self._loop,
             directory=bay.directory,
             rng=random.Random(self._rng.getrandbits(64)),
             say=lambda text: self._said(bay, text),
