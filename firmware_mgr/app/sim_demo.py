@@ -14,6 +14,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
+from firmware_mgr.app.demo_seconds import seconds_table
 from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.cli.cards import cards_table
 from firmware_mgr.cli.main import show
@@ -71,6 +72,8 @@ class SimDemo:
             WITHIN,
         )
         print_operation(operation)
+        boards = {card["slot"]: card["board"] for card in self._system.get("/v1/cards")}
+        console.print(seconds_table(operation, boards))
         if operation["state"] != "done":
             raise PeerError(
                 "burn-all did not end well", where=identifier, expected="done", found=operation["state"]
