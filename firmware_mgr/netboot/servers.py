@@ -106,7 +106,14 @@ class NetbootServers:
         self._udp = [
             self._dhcp_listener(dhcp),
             self._dhcp_listener(service, boot_service=True),
-            TftpListener(tftp, engine, self._directory, self._on_event),
+            TftpListener(
+                tftp,
+                engine,
+                self._directory,
+                self._on_event,
+                identity=self._identity,
+                clock=self._clock,
+            ),
         ]
         for listener in self._udp:
             listener.start()

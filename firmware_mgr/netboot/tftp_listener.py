@@ -11,16 +11,21 @@ from dataclasses import replace
 
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.netboot import tftp_codec as codec
+from firmware_mgr.netboot.clock import Clock
 from firmware_mgr.netboot.events import NetbootEvent, NetProtocol, Outcome, PacketUnusable, TransferEnded
+from firmware_mgr.netboot.limits import RateLimit
 from firmware_mgr.netboot.names import NameFault, NameRefused, find_file, printable
 from firmware_mgr.netboot.netascii import TextBlob, TextBlobs
-from firmware_mgr.netboot.served import Directory, ServedCard
+from firmware_mgr.netboot.served import Directory, ServedCard, ServerIdentity
 from firmware_mgr.netboot.sockets import Datagram, Endpoint, PacketSocket
 from firmware_mgr.netboot.tftp_codec import ErrorCode
 from firmware_mgr.netboot.tftp_engine import TftpEngine, Wanted
 
 OCTET, NETASCII = "octet", "netascii"
 REQUESTS_PER_WAKE = 32  # before the running transfers get their turn
+#: ERRORs to one address, a second and at once: loaders look for some twenty files that are not there.
+REFUSALS = (16.0, 64.0)
+REMEMBERED_ADDRESSES = 1024
 ERROR_OF_FAULT = {NameFault.TRICK: ErrorCode.ACCESS, NameFault.ABSENT: ErrorCode.NOT_FOUND}
 
 
@@ -31,11 +36,17 @@ class TftpListener:
         engine: TftpEngine,
         directory: Directory,
         on_event: Callable[[NetbootEvent], None],
+        *,
+        identity: ServerIdentity,
+        clock: Clock,
     ) -> None:
         self._socket = socket
         self._engine = engine
         self._directory = directory
         self._on_event = on_event
+        self._identity = identity
+        self._clock = clock
+        self._refusals = RateLimit(per_second=REFUSALS[0], burst=REFUSALS[1], keys=REMEMBERED_ADDRESSES)
         self._texts = TextBlobs()
 
     def start(self) -> None:
@@ -70,7 +81,11 @@ class TftpListener:
 
     def _requested(self, request: codec.Request, datagram: Datagram) -> None:
         card = self._directory.card_by_address(datagram.source)
-        if card is None:
+        if card is None and self._identity.subnet_of(datagram.source) is None:
+            self._unusable(
+                datagram, "request from outside the rack's subnets"
+            )  # not answered: who knows whose
+        elif card is None:
             self._refuse(request, datagram, None, codec.Error(ErrorCode.ACCESS, "no card has this address"))
         elif request.write:
             self._refuse(request, datagram, card, codec.Error(ErrorCode.ACCESS, "writing is not served"))
@@ -126,7 +141,8 @@ class TftpListener:
                 seconds=0.0,
             )
         )
-        self._engine.refuse(Endpoint(datagram.source, datagram.port), datagram.local, error)
+        if self._refusals.allows(datagram.source, self._clock.monotonic()):
+            self._engine.refuse(Endpoint(datagram.source, datagram.port), datagram.local, error)
 
     def _unusable(self, datagram: Datagram, reason: str) -> None:
         self._on_event(PacketUnusable(NetProtocol.TFTP, datagram.peer, reason))

@@ -51,7 +51,14 @@ class TftpHouse:
                 self.pool, self.bounds, HandClock(self.loop), self.events.append, network=self.wire
             )
             cards = directory(folder)
-            listener = TftpListener(self.wire.packets(TFTP, None), self.engine, cards, self.events.append)
+            listener = TftpListener(
+                self.wire.packets(TFTP, None),
+                self.engine,
+                cards,
+                self.events.append,
+                identity=SERVER,
+                clock=HandClock(self.loop),
+            )
             listener.start()
         self._raw = self.wire.listeners[TFTP]
         card = cards.card_by_address(ADDRESSES[0])

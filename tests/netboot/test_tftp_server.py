@@ -18,6 +18,7 @@ from firmware_mgr.netboot.events import NetProtocol, Outcome, PacketUnusable, Tr
 from firmware_mgr.netboot.sockets import has_segmentation
 from firmware_mgr.netboot.tftp_engine import TftpEngine
 from firmware_mgr.netboot.tftp_frames import FramePool
+from firmware_mgr.netboot.tftp_listener import REFUSALS
 
 from .conftest import DEADLINE, FILES, KERNEL, Rack
 from .test_names import TRICKS
@@ -270,3 +271,22 @@ def test_the_bounds_in_all_hold_over_cards() -> None:
 def test_an_engine_finds_out_about_segmentation_by_itself(tmp_path: Path) -> None:
     engine = TftpEngine(FramePool(), TransferBounds(), SystemClock(), lambda event: None)
     assert engine.segmentation == has_segmentation()
+
+
+async def test_one_who_asks_for_absent_files_without_end_is_refused_now_and_then(rack: Rack) -> None:
+    since = asyncio.get_running_loop().time()
+    with Caller(rack) as caller:
+        for _ in range(200):
+            caller.request("absent")
+            await asyncio.sleep(0)
+        ended = await rack.journal.wait_ended(200)
+        took = asyncio.get_running_loop().time() - since
+        heard = 0
+        while True:
+            try:
+                caller.raw.recv(2048)
+            except BlockingIOError:
+                break
+            heard += 1
+    assert {event.outcome for event in ended} == {Outcome.REFUSED}
+    assert REFUSALS[1] <= heard <= REFUSALS[1] + took * REFUSALS[0] + 1
