@@ -41,6 +41,7 @@ from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.netboot.clock import Clock, SystemClock
 from firmware_mgr.netboot.served import BootFile
 from firmware_mgr.netboot.servers import NetbootServers
@@ -117,6 +118,7 @@ def board_facts(board: Board) -> BoardFacts:
         refused_tftp_options=frozenset(netboot.refused_tftp_options),
         max_tftp_blocks=netboot.max_tftp_blocks,
         tftp_block_size=netboot.tftp_block_size,
+        provisioning=Provisioning(board.pristine.order, board.pristine.save_image),
         boot_files=tuple(BootFile(row.client, row.file, row.is_ipxe) for row in netboot.boot_files),
     )
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
+from firmware_mgr.cli import card_class
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import ago, plain, screen
 from firmware_mgr.cli.strangers import show_strangers
@@ -35,6 +36,15 @@ card_app = typer.Typer(
 
 Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.")]
 
+#: States whose reason is worth a line.
+_WITH_REASON = ("failed", "held", "lost", "in service", "reset")
+#: Who decided, in words.
+_ORIGINS = {
+    "card": "the card's own",
+    "class": "from its class",
+    "board": "from the board file",
+    "default": "the newest that fits, as of the last burn-all",
+}
 _STYLES = {"in service": "green", "failed": "red", "absent": "dim", "lost": "yellow", "held": "yellow"}
 
 
@@ -61,7 +71,7 @@ def cards(
         return
     screen().print(cards_table(answer))
     for note in card_notes(answer):
-        typer.echo(note)
+        screen().print(note)
     show_strangers(screen(), client.get("/v1/strangers"))
 
 
@@ -73,7 +83,7 @@ def card_notes(answer: list[dict[str, Any]]) -> list[str]:
         said = ""
         if refusal:
             said = f"slot {card['slot']}: refused: {error_text(refusal)}"
-        elif card["state"] in ("failed", "held", "lost", "in service") and card["reason"]:
+        elif card["state"] in _WITH_REASON and card["reason"]:
             said = f"slot {card['slot']}: {plain(card['reason'])}"
         if said:
             notes.append(said)
@@ -84,22 +94,30 @@ def card_notes(answer: list[dict[str, Any]]) -> list[str]:
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:
-    table = Table("slot", "board", "CPU", "state", "for", "boot image, from", "packages", "processes")
+    """Narrow enough for 80 columns: what is long stands below the other, not beside it."""
+    table = Table("slot", "board", "class", "state", "runs", "wanted", show_lines=len(answer) > 1)
     for card in answer:
-        processes = (
-            ", ".join(f"{p['name']} ({p['state']})" for p in card["processes"]) if card["linked"] else ""
-        )
-        table.add_row(
-            card["slot"],
-            card["board"] or "",
-            card["cpu"] or "",
-            Text(card["state"], style=_STYLES.get(card["state"], "")),
-            ago(card["since"]),
-            plain(f"{card['boot_version']}, {card['booted_from']}") if card["booted_from"] else "",
-            ", ".join(card["packages"]),
-            plain(processes),
-        )
+        state = Text(card["state"], style=_STYLES.get(card["state"], ""))
+        state.append(f"\n{ago(card['since'])}", style="dim")
+        board = _lines([card["board"] or "", card["cpu"] or ""])
+        table.add_row(card["slot"], board, plain(card["class"] or ""), state, _runs(card), _wanted(card))
     return table
+
+
+def _runs(card: dict[str, Any]) -> str:
+    booted = [f"image {card['boot_version']} from {card['booted_from']}"] if card["booted_from"] else []
+    processes = [f"{p['name']}: {p['state']}" for p in card["processes"]] if card["linked"] else []
+    return _lines([*booted, *processes])
+
+
+def _wanted(card: dict[str, Any]) -> str:
+    if card["wanted_image"] is None:
+        return ""
+    return _lines([f"image {card['wanted_image']}", *card["packages"]])
+
+
+def _lines(lines: list[str]) -> str:
+    return "\n".join(plain(line) for line in lines if line)
 
 
 @card_app.command()
@@ -123,7 +141,9 @@ def _card_table(card: dict[str, Any]) -> Table:
             f"{card['state']} {ago(card['since'])}" + (f": {card['reason']}" if card["reason"] else ""),
         ),
         ("admission", f"{card['admission']}, key {(record['key_fingerprint'] or 'none')[:16]}"),
-        ("wanted", _set_text(record["wanted"])),
+        ("class", record["card_class"] or "none"),
+        *_wanted_rows(record),
+        ("pristine order", _order_text(card["pristine"])),
         ("last good", _set_text(record["last_good"])),
     ]
     if card["booted_from"]:
@@ -166,25 +186,64 @@ def _card_table(card: dict[str, Any]) -> Table:
     return table
 
 
-@card_app.command()
-def want(
-    slot: Slot,
+def _wanted_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """The wanted set, and who decided each part of it."""
+    wanted, origin = record["wanted"], record["wanted_from"]
+    if wanted is None:
+        return [("wanted", "nothing")]
+    packages = ", ".join(f"{p['name']} {p['version']}" for p in wanted["packages"]) or "no packages"
+    by = {**_ORIGINS, "class": f"from class {record['card_class']}"}
+    return [
+        ("wanted image", f"{wanted['boot_image']['version']} ({by[origin['boot_image']]})"),
+        ("wanted packages", f"{packages} ({by[origin['packages']]})"),
+    ]
+
+
+def _order_text(pristine: dict[str, Any]) -> str:
+    saved = ", image not saved" if pristine["order"] == "from-ram" and not pristine["save_image"] else ""
+    return f"{pristine['order']}{saved} ({_ORIGINS[pristine['from']]})"
+
+
+Image = Annotated[
+    list[str] | None, typer.Option("--image", help="Boot image VERSION, or BOARD=VERSION; may be repeated.")
+]
+
+
+@card_app.command("set")
+def set_own(
+    cards: card_class.Cards,
     *,
-    image: Annotated[str | None, typer.Option(help="Boot image version.")] = None,
-    package: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME=VERSION; the first wins a file.")
-    ] = None,
+    image: Image = None,
+    package: card_class.Packages = None,
+    order: card_class.Order = None,
+    save_image: card_class.SaveImage = None,
+    clear: card_class.Clear = None,
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a slot should run. The card is brought there when it next boots."""
-    body = {"slot": slot, "image": image, "packages": package or None}
-    card = master_client(directory).post("/v1/card/want", body)
+    """Say what a card should run by itself, whatever its class says. What is not named stays."""
+    body = {**card_class.wishes(package, image, order, save_image), "cards": cards, "clear": clear}
+    _print_wanted(master_client(directory).post("/v1/card/set", body), as_json)
+
+
+card_app.command("want", hidden=True)(set_own)  # the word of the first release
+
+
+@card_app.command("clear")
+def clear_own(
+    cards: card_class.Cards, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False
+) -> None:
+    """A card has no software of its own any more: its class decides, or what is newest."""
+    _print_wanted(master_client(directory).post("/v1/card/clear", {"cards": cards}), as_json)
+
+
+def _print_wanted(answer: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(card, indent=1))
+        typer.echo(json.dumps(answer, indent=1))
         return
-    typer.echo(f"slot {slot} should run {_set_text(card['record']['wanted'])}")
-    typer.echo(f"at once with: fwmgr power cycle {slot}")
+    for card in answer:
+        typer.echo(f"slot {card['slot']} should run {_set_text(card['wanted'])}")
+        typer.echo(f"at once with: fwmgr power cycle {card['slot']}")
 
 
 @card_app.command()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from firmware_mgr.cli import (
+    card_class,
     cards,
     catalogue,
     chassis,
@@ -46,6 +47,7 @@ app.add_typer(settings.app, name="settings")
 cards.card_app.command()(kept.logs)
 cards.card_app.command()(kept.cores)
 cards.card_app.command()(kept.core)
+app.add_typer(card_class.app, name="class")
 image.app.command("add")(catalogue.add_image)
 image.app.command("list")(catalogue.list_images)
 package.app.command("add")(catalogue.add_package)

@@ -41,6 +41,10 @@ _BURN_SPAN = 45
 
 def burn_all(
     *,
+    cards: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: slots (3, 2/3, 1-4, 2/*), board:NAME, a class; may be repeated."),
+    ] = None,
     slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be given again.")] = None,
     renew_keys: Annotated[bool, typer.Option("--renew-keys", help="Let every card make a new key.")] = False,
     erase: Annotated[
@@ -52,7 +56,10 @@ def burn_all(
 ) -> None:
     """Provision all cards: netboot, burn, reset, validate, run."""
     client = master_client(directory)
-    operation = client.post("/v1/burn-all", {"slots": slot or None, "renew_keys": renew_keys, "erase": erase})
+    named = [*(cards or []), *(slot or [])]
+    operation = client.post(
+        "/v1/burn-all", {"cards": named or None, "renew_keys": renew_keys, "erase": erase}
+    )
     if wait:
         try:
             operation = watch(client, operation["id"], quiet=as_json)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, check_name
+from firmware_mgr.model.pristine import PristineOrder
 from firmware_mgr.netboot.clients import CLIENT_NAMES, IPXE_NAME
 
 #: The folder of board files that comes with the source tree.
@@ -190,6 +191,13 @@ class Lever(_Section):
     description: str
 
 
+class Pristine(_Section):
+    """How a card with empty flash is provisioned (docs/CLASSES.md), unless class or slot say otherwise."""
+
+    order: Annotated[PristineOrder, Field(strict=False)] = PristineOrder.STORE_FIRST
+    save_image: bool = True
+
+
 class Control(_Section):
     """First contents of the control area: how often a new image may be tried."""
 
@@ -209,6 +217,7 @@ class Board(_Section):
     slot: SlotRegister
     lever: Lever
     control: Control
+    pristine: Pristine = Pristine()
 
     @property
     def name(self) -> str:

@@ -14,10 +14,12 @@ from typing import Any
 
 from aiohttp import web
 
+from firmware_mgr.master.class_api import class_routes, texts
 from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
 from firmware_mgr.master.next_step import next_step
 from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
+from firmware_mgr.master.requests import read_body
 from firmware_mgr.master.roster import Entry
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings_api import settings_routes
@@ -57,6 +59,7 @@ class Api:
                 web.get("/v1/record", self._record),
                 *settings_routes(self._master),
                 *kept_routes(self._master.kept),
+                *class_routes(self._master),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -106,13 +109,13 @@ class Api:
         )
 
     async def _want(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await read_body(request)
         slot = _slot(body.get("slot"))
         entry = await self._master.want(slot, body.get("image"), body.get("packages"))
         return web.json_response(card_document(entry, self._master))
 
     async def _approve(self, request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await read_body(request)
         slot, key = _slot(body.get("slot")), body.get("key")
         return web.json_response(
             card_document(
@@ -134,13 +137,14 @@ class Api:
         return web.json_response(operation_document(operation, self._master))
 
     async def _burn_all(self, request: web.Request) -> web.Response:
-        body = await _body(request)
-        named = body.get("slots")
-        if named is not None and (not isinstance(named, list) or not named):
+        body = await read_body(request)
+        slots = [_slot(text) for text in texts(body, "slots")] if body.get("slots") is not None else []
+        if body.get("cards") is not None:
+            slots += [slot for slot in self._master.select(texts(body, "cards")) if slot not in slots]
+        if not slots and (body.get("slots") is not None or body.get("cards") is not None):
             raise UsageError(
-                "slots must name at least one", expected="a list, or nothing for all", found=repr(named)
+                "slots must name at least one", expected="a list, or nothing for all", found="[]"
             )
-        slots = [_slot(text) for text in named or []]
         renew, erase = body.get("renew_keys") is True, body.get("erase") is True
         operation = await self._master.burn_all(slots or None, renew, erase)
         return web.json_response(operation_document(operation, self._master))
@@ -151,7 +155,7 @@ class Api:
         )
 
     async def _add_image(self, request: web.Request) -> web.Response:
-        record = await self._intake.add_image(_path(await _body(request)))
+        record = await self._intake.add_image(_path(await read_body(request)))
         await self._master.load_software()
         return web.json_response(_without_pieces(record.to_document()))
 
@@ -159,7 +163,7 @@ class Api:
         return web.json_response([package.to_document() for package in self._master.roster.packages])
 
     async def _add_package(self, request: web.Request) -> web.Response:
-        record = await self._intake.add_package(_path(await _body(request)))
+        record = await self._intake.add_package(_path(await read_body(request)))
         await self._master.load_software()
         return web.json_response(record.to_document())
 
@@ -183,16 +187,6 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except FwmgrError as e:
         status = next((code for kind, code in _STATUS.items() if isinstance(e, kind)), 422)
         return web.json_response(e.document(), status=status)
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json() if request.can_read_body else {}
-    except ValueError as e:
-        raise UsageError("request is not JSON", where=request.path, found=str(e)) from e
-    if not isinstance(body, dict):
-        raise UsageError("request is not an object", where=request.path, found=type(body).__name__)
-    return body
 
 
 def _slot(text: object) -> SlotId:
@@ -219,6 +213,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "slot": str(record.slot),
         "address": str(master.settings.card_address(record.slot)),
         "board": record.board,
+        "class": record.card_class,
         "cpu": None if record.cpu is None else record.cpu.value,
         "present": record.present,
         "powered": entry.powered is True,
@@ -243,8 +238,14 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
 
 def card_document(entry: Entry, master: Master) -> dict[str, Any]:
     """All that is known of one card."""
+    provisioning, chosen_by = master.wishes.provisioning(entry)
     return {
         **card_summary(entry, master),
+        "pristine": {
+            "order": provisioning.order.value,
+            "save_image": provisioning.save_image,
+            "from": chosen_by.value,
+        },
         "record": entry.record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
     }
@@ -272,7 +273,7 @@ def operation_document(operation: Operation, master: Master) -> dict[str, Any]:
 def _work_document(work: CardWork, end: float | None, entry: Entry | None) -> dict[str, Any]:
     document = work.document()
     document["phases"] = [list(phase) for phase in phase_seconds(work, end)]
-    if entry is not None and end is None:
+    if entry is not None and end is None and not work.unfit:
         step, done, total, written = entry.progress
         document["progress"] = {"step": step, "done": done, "total": total, "written": written}
         document["state"] = entry.life.state.value

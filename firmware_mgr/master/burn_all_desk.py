@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 from firmware_mgr.link import messages as m
-from firmware_mgr.master import burn_all, plan
+from firmware_mgr.master import burn_all
 from firmware_mgr.master.admission import Shown
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.catalogue import Catalogue, Put
@@ -18,15 +18,17 @@ from firmware_mgr.master.documents import OPERATIONS, OperationRecord
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.operations import CardWork, Operation, Traffic
 from firmware_mgr.master.roster import Entry
+from firmware_mgr.master.wanted import Wanted
+from firmware_mgr.master.wishes import Wishes
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
-from firmware_mgr.model.software import SoftwareSet
 
 
 class BurnAllDesk:
-    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+    def __init__(self, engine: Engine, catalogue: Catalogue, wishes: Wishes) -> None:
         self._engine = engine
+        self._wishes = wishes
         self._catalogue = catalogue
         self.operations: dict[str, Operation] = {}
 
@@ -65,7 +67,9 @@ class BurnAllDesk:
     def behind_barrier(self, slot: SlotId) -> bool:
         """Whether a card that has stored must wait for others."""
         operation = self.of_slot(slot)
-        return operation is not None and operation.state is OperationState.PROVISIONING
+        if operation is None or operation.cards[slot].unfit:
+            return False
+        return operation.state is OperationState.PROVISIONING
 
     # What users ask for.
 
@@ -75,16 +79,24 @@ class BurnAllDesk:
         entries = [roster.get(slot) for slot in slots] if slots else [e for e in roster if e.record.present]
         if not entries:
             raise UsageError("there are no cards", hint="is the chassis up? fwmgr chassis status")
-        wanted = self._plans(entries, named=bool(slots))
+        wanted, unfit = self._settle(entries, named=bool(slots))
         now = self._engine.clock()
         works = {entry.slot: CardWork(entry.life.state) for entry in entries}
+        works |= {slot: CardWork(CardState.FAILED, reason, unfit=True) for slot, reason in unfit.items()}
         stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
         identifier = f"burn-{stamp}-{secrets.token_hex(2)}"
         for entry in entries:
             if entry.slot in wanted:
-                await roster.write(entry, now, wanted=wanted[entry.slot])
+                one = wanted[entry.slot]
+                await roster.write(entry, now, wanted=one.software, wanted_from=one.origin)
         operation = Operation(
-            identifier, OperationState.PROVISIONING, now, works, renew_keys=renew_keys, erase=erase
+            identifier,
+            OperationState.PROVISIONING,
+            now,
+            works,
+            renew_keys=renew_keys,
+            erase=erase,
+            events=tuple(f"left out: {reason}" for reason in unfit.values()),
         )
         await self._keep(operation)
         await self._ask(operation)
@@ -96,39 +108,35 @@ class BurnAllDesk:
                 continue
             entry = self._engine.roster.get(slot)
             entry.traffic = Traffic()
-            try:
-                wanted_set(self._engine, entry)
-            except UsageError as e:
-                await self._engine.happened(entry, CardEvent.NOTHING_TO_RUN, str(e))
+            if work.unfit:
+                if entry.life.state is not CardState.IN_SERVICE:
+                    await self._engine.happened(entry, CardEvent.NOTHING_TO_RUN, work.reason)
                 continue
             renewable = _may_renew(operation, entry)
             await self._engine.roster.write(entry, self._engine.clock(), renewable=renewable, rejected=())
             await self._engine.happened(entry, CardEvent.BURN_ASKED, "burn-all")
 
-    def _plans(self, entries: list[Entry], *, named: bool) -> dict[SlotId, SoftwareSet]:
-        """What each card shall run. One that has nothing to run does not keep the others from theirs.
+    def _settle(self, entries: list[Entry], *, named: bool) -> tuple[dict[SlotId, Wanted], dict[SlotId, str]]:
+        """What each card is to run, and why some cannot be given anything: they do not keep the others.
 
-        Raises UsageError when no card has anything, or one does not that the user named.
+        Raises UsageError when a card is busy, none can be given anything, or one cannot that the user named.
         """
-        plans: dict[SlotId, SoftwareSet] = {}
-        refused: UsageError | None = None
         for entry in entries:
-            self._check_idle(entry)
+            if (busy := self.of_slot(entry.slot)) is not None:
+                where = f"slot {entry.slot}"
+                raise UsageError(
+                    "card is in another operation", where=where, found=busy.id, hint="fwmgr operations"
+                )
+        wanted: dict[SlotId, Wanted] = {}
+        unfit: dict[SlotId, str] = {}
+        for entry in entries:
             try:
-                plans[entry.slot] = wanted_set(self._engine, entry)
+                wanted[entry.slot] = self._wishes.wanted(entry, newest=True)
             except UsageError as e:
-                refused = refused or e
-        if refused is not None and (named or not plans):
-            raise refused
-        return plans
-
-    def _check_idle(self, entry: Entry) -> None:
-        busy = self.of_slot(entry.slot)
-        if busy is not None:
-            where = f"slot {entry.slot}"
-            raise UsageError(
-                "card is in another operation", where=where, found=busy.id, hint="fwmgr operations"
-            )
+                unfit[entry.slot] = str(e)
+                if named or len(unfit) == len(entries):
+                    raise
+        return wanted, unfit
 
     async def cancel(self, identifier: str) -> Operation:
         """Stop an operation: no card is asked for more, those that have stored start. Raises UsageError."""
@@ -137,7 +145,9 @@ class BurnAllDesk:
             raise UsageError("operation is over", where=identifier, found=operation.state.value)
         await self._keep(replace(operation, state=OperationState.CANCELLED, finished_at=self._engine.clock()))
         await self._close_doors(operation)
-        for slot in operation.cards:
+        for slot, work in operation.cards.items():
+            if work.unfit:
+                continue
             # A card that waits behind the barrier would wait for ever.
             await self._engine.happened(
                 self._engine.roster.get(slot), CardEvent.SYSTEM_RESET, "burn-all cancelled"
@@ -174,7 +184,7 @@ class BurnAllDesk:
 
     async def entered(self, entry: Entry, now: float) -> None:
         operation = self.of_slot(entry.slot)
-        if operation is not None:
+        if operation is not None and not operation.cards[entry.slot].unfit:
             work = _with_traffic(operation, entry).entered(entry.life.state, entry.life.reason, now)
             entry.traffic = Traffic()
             await self._keep(operation.with_card(entry.slot, work))
@@ -195,8 +205,10 @@ class BurnAllDesk:
         operation = self.of_slot(entry.slot)
         return operation is not None and operation.erase
 
-    def _state(self, slot: SlotId) -> CardState:
+    def _state(self, slot: SlotId, work: CardWork) -> CardState:
         """The card's state as its operation counts it: service on another set was not asked for."""
+        if work.unfit:
+            return CardState.FAILED
         entry = self._engine.roster.get(slot)
         served = entry.life.state is CardState.IN_SERVICE
         if served and entry.target is not None and entry.target != entry.record.wanted:
@@ -205,7 +217,7 @@ class BurnAllDesk:
 
     async def advance(self) -> None:
         for operation in list(self.operations.values()):
-            states = {slot: self._state(slot) for slot in operation.cards}
+            states = {slot: self._state(slot, work) for slot, work in operation.cards.items()}
             step = burn_all.advance(operation.state, states)
             if step is not None:
                 await self._take(operation, step, states)
@@ -241,15 +253,6 @@ class BurnAllDesk:
         record = operation.record()
         await self._catalogue.transact([], [Put(record.key, record.to_document())])
         self.operations[operation.id] = operation
-
-
-def wanted_set(engine: Engine, entry: Entry) -> SoftwareSet:
-    """What the slot should run: what the user said, or the newest of everything. Raises UsageError."""
-    record = entry.record
-    if record.wanted is not None and record.wanted_by_user and record.wanted.boot_image.board == record.board:
-        return record.wanted
-    cpu = "" if record.cpu is None else record.cpu.value
-    return plan.default_set(record.board or "", cpu, engine.roster.images, engine.roster.packages)
 
 
 def _may_renew(operation: Operation, entry: Entry) -> bool:

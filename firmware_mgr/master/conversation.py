@@ -21,7 +21,9 @@ from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
 from firmware_mgr.master.settings_desk import SettingsDesk
 from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh
-from firmware_mgr.model.errors import PeerError
+from firmware_mgr.master.wanted import CARRIED_OVER
+from firmware_mgr.master.wishes import Wishes
+from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.lifecycle import CardState
 
 log = logging.getLogger(__name__)
@@ -40,12 +42,14 @@ class Conversation:
         engine: Engine,
         gate: Gate,
         desk: BurnAllDesk,
+        wishes: Wishes,
         burn_log: BurnLog,
         *,
         settings: SettingsDesk,
         kept: KeptDesk,
     ) -> None:
         self._engine = engine
+        self._wishes = wishes
         self._gate = gate
         self._desk = desk
         self._burn_log = burn_log
@@ -121,8 +125,9 @@ class Conversation:
         return self._gate.at_address(link.slot, link.address, where)
 
     async def _judge(self, entry: Entry, hello: m.Hello) -> None:
+        misfit = await self._settle(entry, hello)
         record = entry.record
-        verdict = self._verdict(entry, hello)
+        verdict = self._verdict(entry, hello) if misfit is None else Verdict(Ruling.HOLD, misfit)
         changes: dict[str, Any] = {"actual": to_plain(hello.flash)}
         if hello.running_set is None:
             changes["running"] = None
@@ -141,6 +146,34 @@ class Conversation:
             waiting = entry.life.state in (CardState.STORED, CardState.READY)
             event = CardEvent.STORED_WAIT if waiting else CardEvent.NEEDS_BURN
         await self._engine.happened(entry, event, verdict.reason)
+
+    async def _settle(self, entry: Entry, hello: m.Hello) -> str | None:
+        """Work out what a swapped card should run, or one that came after its class; why nothing fits it."""
+        record = entry.record
+        if record.board is not None and hello.board != record.board:
+            error = PeerError(
+                "card of a wrong type",
+                where=f"slot {entry.slot}",
+                expected=f"{record.board}, as the slot register says",
+                found=hello.board,
+                hint="put the right card there, or have the register name this one's board",
+            )
+            return str(error)
+        wanted = record.wanted
+        swapped = wanted is not None and wanted.boot_image.board != hello.board
+        if not swapped and (wanted is not None or not self._wishes.is_configured(entry)):
+            return None
+        try:
+            settled = self._wishes.wanted(entry, newest=False)
+        except UsageError as e:
+            return str(e)
+        changes: dict[str, Any] = {"wanted": settled.software, "wanted_from": settled.origin}
+        if not CARRIED_OVER[(True, not swapped)].software:
+            changes |= {"last_good": None, "last_validated": None}
+        if not CARRIED_OVER[(True, not swapped)].failures:
+            changes["rejected"] = ()
+        await self._engine.roster.write(entry, self._engine.clock(), **changes)
+        return None
 
     def _verdict(self, entry: Entry, hello: m.Hello) -> Verdict:
         record = entry.record

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, Final
 
 from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.configuration import Configuration, Origin, WantedFrom
 from firmware_mgr.master.schema import Schema
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, MacAddress, SlotId, check_name, check_version
@@ -40,7 +41,8 @@ class Admission(Enum):
 class CardRecord:
     """A slot and the card in it (R-1.2).
 
-    What it should run is `wanted`; `wanted_by_user` tells a wish from what was newest at the last burn-all.
+    What it should run is `wanted`, and `wanted_from` where its parts came from; `own` is what the user
+    says of this card alone.
     `actual` is what its flash was last known to hold, `running` what it last said it runs, both as reported.
     `last_good` is the set it was last in service with, `rejected` are images that failed their trial here,
     `tries` the power cycles since it last served; `renewable` lets one new key in (burn-all).
@@ -55,7 +57,8 @@ class CardRecord:
     admission: Admission = Admission.OPEN
     key_fingerprint: str | None = None
     wanted: SoftwareSet | None = None
-    wanted_by_user: bool = False
+    wanted_from: WantedFrom = field(default_factory=WantedFrom)
+    own: Configuration = field(default_factory=Configuration)
     actual: dict[str, Any] | None = None
     last_validated: Digest | None = None
     last_good: SoftwareSet | None = None
@@ -221,7 +224,20 @@ class OperationRecord:
         return OPERATION.read(value, where)
 
 
-CARD: Final = Schema("card", CardRecord)
+def _wish_becomes_configuration(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 1 had a flag beside the wanted set that told a user's wish from what was newest."""
+    after = {name: value for name, value in fields.items() if name != "wanted_by_user"}
+    wanted, by_user = fields["wanted"], fields["wanted_by_user"]
+    origin = (Origin.CARD if by_user and wanted is not None else Origin.DEFAULT).value
+    own: dict[str, Any] = {"packages": None, "images": {}, "order": None, "save_image": None}
+    if by_user and wanted is not None:
+        image = wanted["boot_image"]
+        own["images"] = {image["board"]: image["version"]}
+        own["packages"] = [f"{package['name']}={package['version']}" for package in wanted["packages"]]
+    return {**after, "wanted_from": {"boot_image": origin, "packages": origin}, "own": own}
+
+
+CARD: Final = Schema("card", CardRecord, 2, {1: _wish_becomes_configuration})
 IMAGE: Final = Schema("image", ImageRecord)
 PACKAGE: Final = Schema("package", PackageRecord)
 OPERATION: Final = Schema("operation", OperationRecord)

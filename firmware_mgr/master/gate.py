@@ -6,6 +6,7 @@ Knows certificates, addresses and the admission table's answers. The table is `a
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from cryptography import x509
@@ -16,6 +17,7 @@ from firmware_mgr.master.documents import Admission
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.roster import Entry as SlotEntry
 from firmware_mgr.master.trust import Authority, key_fingerprint
+from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 
@@ -78,11 +80,15 @@ class Gate:
         entry.refusal = None
         if decision is Entry.PIN:
             admission = Admission.PINNED if record.admission is Admission.OPEN else record.admission
-            now = self._engine.clock()
-            await self._engine.roster.write(
-                entry, now, key_fingerprint=fingerprint, admission=admission, renewable=False
-            )
+            await self._pin(entry, fingerprint, admission=admission, renewable=False)
         return shown_as(door, fingerprint)
+
+    async def _pin(self, entry: SlotEntry, fingerprint: str, **changes: Any) -> None:
+        """The key is the slot's from now on; another card does not answer for its predecessor's failures."""
+        if not CARRIED_OVER[(entry.record.key_fingerprint == fingerprint, True)].failures:
+            changes["rejected"] = ()
+            entry.life = replace(entry.life, tries=0)
+        await self._engine.roster.write(entry, self._engine.clock(), key_fingerprint=fingerprint, **changes)
 
     async def approve(self, slot: SlotId, key: str | None = None) -> SlotEntry:
         """Let in the key that was refused last; it must begin with `key` if given. Raises UsageError."""
@@ -94,7 +100,7 @@ class Gate:
             raise UsageError(
                 "another key waits here", where=f"slot {slot}", expected=key, found=fingerprint[:16]
             )
-        await self._engine.roster.write(entry, self._engine.clock(), key_fingerprint=fingerprint)
+        await self._pin(entry, fingerprint)
         entry.refusal = None
         self._engine.drop_link(entry)
         return entry

@@ -13,7 +13,7 @@ from firmware_mgr.model.lifecycle import CardState
 #: What helps in a state; `{slot}` is the card's. States that lead on by themselves are not here.
 STEPS: dict[CardState, str] = {
     CardState.FAILED: "look at its console, mend or replace the card, then: fwmgr burn-all --slot {slot}",
-    CardState.HELD: "give it something to run (fwmgr image add, fwmgr card want {slot}), then: "
+    CardState.HELD: "give it something to run (fwmgr image add, fwmgr card set {slot}), then: "
     "fwmgr burn-all --slot {slot}",
     CardState.ABSENT: "put a card into the slot, or switch it on: fwmgr power on {slot}",
     CardState.LOST: "it is waited for, then its power is cycled; at once: fwmgr power cycle {slot}",

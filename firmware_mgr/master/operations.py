@@ -42,6 +42,7 @@ class CardWork:
     provisioning: Traffic = Traffic()
     warm_boot: Traffic = Traffic()
     key: str = ""  # "new", "kept" or "renewed", once the card has shown it
+    unfit: bool = False  # nothing that is there fits the card: it is left alone, and `reason` says why
 
     def entered(self, state: CardState, reason: str, now: float) -> CardWork:
         history = self.history
@@ -61,6 +62,7 @@ class CardWork:
             "provisioning": {"netboot": self.provisioning.netboot, "bulk": self.provisioning.bulk},
             "warm_boot": {"netboot": self.warm_boot.netboot, "bulk": self.warm_boot.bulk},
             "key": self.key,
+            "unfit": self.unfit,
         }
 
     @classmethod
@@ -76,6 +78,7 @@ class CardWork:
             provisioning=Traffic(int(doc["provisioning"]["netboot"]), int(doc["provisioning"]["bulk"])),
             warm_boot=Traffic(int(doc["warm_boot"]["netboot"]), int(doc["warm_boot"]["bulk"])),
             key=str(doc["key"]),
+            unfit=doc.get("unfit") is True,
         )
 
 

@@ -6,7 +6,7 @@ Knows records, lives and links of cards; answers netboot's question who asks. De
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
@@ -22,7 +22,6 @@ from firmware_mgr.master.documents import (
     CardRecord,
     ImageRecord,
     PackageRecord,
-    card_key,
 )
 from firmware_mgr.master.hands import SlotSight
 from firmware_mgr.master.link_server import Link
@@ -32,11 +31,15 @@ from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.pristine import STORE_FIRST, Provisioning
 from firmware_mgr.model.software import BootImageRef, SoftwareSet
 from firmware_mgr.netboot.relay import RelayPort
 from firmware_mgr.netboot.served import Blob, ServedCard
 
 log = logging.getLogger(__name__)
+
+#: Cards that are written in one transaction: the catalogue takes 128 changes, and 1 MiB.
+MAX_PUTS = 32
 
 
 @dataclass(slots=True)
@@ -112,12 +115,27 @@ class Roster:
 
     async def write(self, entry: Entry, now: float, **changes: Any) -> None:
         """Change the record, durably, then in memory. The life is written with it."""
-        life = entry.life
-        record = replace(
-            entry.record, **changes, state=life.state, reason=life.reason, tries=life.tries, updated_at=now
-        )
-        await self._catalogue.transact([], [Put(card_key(record.slot), record.to_document())])
-        entry.record = record
+        await self.write_all([(entry, changes)], now)
+
+    async def write_all(
+        self, changes: Sequence[tuple[Entry, dict[str, Any]]], now: float, others: Sequence[Put] = ()
+    ) -> None:
+        """The same for several cards, with other documents: in one transaction as long as one holds them.
+
+        Should a master die between two, `others` have not been written and the user asks again.
+        """
+        records = []
+        for entry, fields in changes:
+            life = entry.life
+            renewed = replace(
+                entry.record, **fields, state=life.state, reason=life.reason, tries=life.tries, updated_at=now
+            )
+            records.append((entry, renewed))
+        puts = [*(Put(record.key, record.to_document()) for _, record in records), *others]
+        for start in range(0, len(puts), MAX_PUTS):
+            await self._catalogue.transact([], puts[start : start + MAX_PUTS])
+        for entry, record in records:
+            entry.record = record
 
     async def seen(self, sight: SlotSight, now: float) -> Entry:
         """The entry of a slot that the slot register names; made when it is new.
@@ -135,6 +153,11 @@ class Roster:
             cpu = None if board is None else board.cpu
             await self.write(entry, now, mac=sight.mac, board=sight.board, cpu=cpu, present=sight.present)
         return entry
+
+    def board_provisioning(self, entry: Entry) -> Provisioning:
+        """What the card's board file says."""
+        board = self._boards.get(entry.record.board or "")
+        return STORE_FIRST if board is None else board.provisioning
 
     def by_address(self, address: str) -> Entry | None:
         for entry in self._entries.values():
@@ -185,7 +208,9 @@ class Roster:
         """What the slot is served: its wanted boot image, unless that failed here; else what last worked."""
         record = entry.record
         for software in (record.wanted, record.last_good):
-            if software is not None and software.boot_image.digest not in record.rejected:
+            if software is None or software.boot_image.board != record.board:
+                continue  # the slot's set was for a card that sat here before
+            if software.boot_image.digest not in record.rejected:
                 image = self.image(software.boot_image)
                 if image is not None:
                     return image

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from firmware_mgr.master import plan
 from firmware_mgr.master.blobs import BlobStore
-from firmware_mgr.master.burn_all_desk import BurnAllDesk, wanted_set
+from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.catalogue import Catalogue
+from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.conversation import Conversation
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.gate import Gate
@@ -31,12 +31,14 @@ from firmware_mgr.master.settings_desk import Change, SettingsDesk
 from firmware_mgr.master.site_settings import SettingsRecord
 from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.master.wishes import ChangeOwn, Wishes
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Different complaints about netboot clients that are written to the log.
 MAX_SAID = 1000
@@ -67,13 +69,20 @@ class Master:
         self.roster = Roster(catalogue, blobs, boards, settings)
         self.engine = Engine(self.roster, settings, hands, clock, monotonic)
         self.gate = Gate(self.engine, authority)
-        self.desk = BurnAllDesk(self.engine, catalogue)
+        self.wishes = Wishes(self.roster, catalogue, clock, self._busy)
+        self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
         self.strangers = Strangers(boards, clock)
         self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock)
         self.kept = KeptDesk(self.roster)
         self.conversation = Conversation(
-            self.engine, self.gate, self.desk, burn_log, settings=self.slot_settings, kept=self.kept
+            self.engine,
+            self.gate,
+            self.desk,
+            self.wishes,
+            burn_log,
+            settings=self.slot_settings,
+            kept=self.kept,
         )
         self._blobs = blobs
         self._said: set[str] = set()
@@ -81,6 +90,7 @@ class Master:
     async def start(self) -> None:
         """Take up what an earlier master left, then work."""
         await self.roster.load(self.engine.clock())
+        await self.wishes.load()
         await self.desk.load()
         await self.slot_settings.load()
         await self.engine.start()
@@ -158,32 +168,48 @@ class Master:
         entry: Entry = await self.engine.call(lambda: self.gate.approve(slot, key))
         return entry
 
+    def _busy(self, slot: SlotId) -> str | None:
+        operation = self.desk.of_slot(slot)
+        return None if operation is None else operation.id
+
+    def select(self, terms: Sequence[str]) -> list[SlotId]:
+        """The slots that a selector names. Raises UsageError."""
+        return self.wishes.select(terms)
+
     async def want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
-        """Change what a slot should run; what is not named stays. It takes effect at the next hello."""
-        entry: Entry = await self.engine.call(lambda: self._want(slot, image, packages))
+        """Change what a slot should run by itself; what is not named stays. It is taken at the next boot."""
+
+        def change(own: Configuration, board: str) -> Configuration:
+            images = own.images if image is None else {**own.images, board: image}
+            named = own.packages if packages is None else tuple(packages)
+            return replace(own, images=images, packages=named)
+
+        (entry,) = await self.set_own([slot], change)
         return entry
 
-    async def _want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
-        entry = self.roster.get(slot)
-        busy = self.desk.of_slot(slot)
-        if busy is not None:
-            hint = f"wait for its end, or: fwmgr operations {busy.id} --cancel"
-            raise UsageError("card is in an operation", where=f"slot {slot}", found=busy.id, hint=hint)
-        wanted = entry.record.wanted or wanted_set(self.engine, entry)
-        if image is not None:
-            wanted = replace(
-                wanted, boot_image=plan.pick_image(entry.record.board or "", image, self.roster.images).ref
-            )
-        if packages is not None:
-            refs = tuple(plan.pick_package(package, self.roster.packages).ref for package in packages)
-            wanted = replace(wanted, packages=refs)
-        # Asking for an image again is asking for another trial of it.
-        rejected = tuple(digest for digest in entry.record.rejected if digest != wanted.boot_image.digest)
-        await self.roster.write(
-            entry, self.engine.clock(), wanted=wanted, wanted_by_user=True, rejected=rejected
-        )
-        self._look_again([entry])
-        return entry
+    async def set_own(self, slots: Sequence[SlotId], change: ChangeOwn) -> list[Entry]:
+        """Change cards' own configurations: all, or none and UsageError."""
+
+        async def work() -> list[Entry]:
+            entries = [self.roster.get(slot) for slot in slots]
+            await self.wishes.set_own(entries, change)
+            self._look_again(entries)
+            return entries
+
+        entries: list[Entry] = await self.engine.call(work)
+        return entries
+
+    async def change_classes(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Have classes changed in turn with everything else; cards with nothing to run are judged anew."""
+
+        async def then_look() -> T:
+            result = await work()
+            self._look_again(self.roster)
+            self.slot_settings.tell(self.roster)
+            return result
+
+        result: T = await self.engine.call(then_look)
+        return result
 
     def _look_again(self, entries: Iterable[Entry]) -> None:
         """Cards that talk to us and were found to have nothing to run, or were given up, are judged anew."""

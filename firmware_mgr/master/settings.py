@@ -10,6 +10,7 @@ from firmware_mgr.link import messages as m
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.model.pristine import STORE_FIRST, Provisioning
 from firmware_mgr.netboot.served import BootFile, ServerIdentity, Subnet
 
 #: Numbers of addresses lent to strangers: from the first up to, not with, the second.
@@ -34,6 +35,7 @@ class BoardFacts:
     refused_tftp_options: frozenset[str] = frozenset()
     max_tftp_blocks: int | None = None
     tftp_block_size: int = 512
+    provisioning: Provisioning = STORE_FIRST
 
     @property
     def longest_file(self) -> int | None:

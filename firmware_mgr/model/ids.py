@@ -9,6 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import total_ordering
 from typing import Self
 
 from firmware_mgr.model.errors import UsageError
@@ -34,9 +35,10 @@ class CpuArch(Enum):
 NEUTRAL_CPU = "any"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
+@dataclass(frozen=True, slots=True)
 class SlotId:
-    """A position in a chassis: `3`, or `2/3` for slot 3 of shelf 2."""
+    """A position in a chassis: `3`, or `2/3` for slot 3 of shelf 2. In order, shelf goes before shelf."""
 
     number: int
     shelf: int = 1
@@ -55,6 +57,9 @@ class SlotId:
                 "not a slot", expected="a number such as 3, or shelf/slot such as 2/3", found=text
             )
         return cls(int(match["number"]), int(match["shelf"] or 1))
+
+    def __lt__(self, other: SlotId) -> bool:
+        return (self.shelf, self.number) < (other.shelf, other.number)
 
     def __str__(self) -> str:
         return str(self.number) if self.shelf == 1 else f"{self.shelf}/{self.number}"

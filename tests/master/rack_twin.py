@@ -26,12 +26,17 @@ from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
 from firmware_mgr.model.software import SoftwareSet
 
 BOARD = BoardFacts("qemu-aarch64", CpuArch.AARCH64, frozenset({11, 22}), "boot.scr.uimg")
+ARM_BOARD = BoardFacts("qemu-armv7", CpuArch.ARMV7, frozenset({10, 21}), "boot.scr.uimg")
 IMAGE = ImageRecord(
     "qemu-aarch64", "1", Digest.of(b"image 1"), 10, m.BootPieces(1 << 20, (Digest.of(b"image 1"),)), (), 1.0
 )
 NEW_IMAGE = ImageRecord(
     "qemu-aarch64", "2", Digest.of(b"image 2"), 10, m.BootPieces(1 << 20, (Digest.of(b"image 2"),)), (), 2.0
 )
+ARM_IMAGE = ImageRecord(
+    "qemu-armv7", "1", Digest.of(b"arm 1"), 10, m.BootPieces(1 << 20, (Digest.of(b"arm 1"),)), (), 1.0
+)
+ARM_PACKAGE = PackageRecord("web", "1.0", Digest.of(b"web arm"), 20, ("armv7",), 1.5)
 PACKAGE = PackageRecord("web", "1.0", Digest.of(b"web"), 20, ("aarch64",), 1.0)
 SET = SoftwareSet(IMAGE.ref, (PACKAGE.ref,))
 GOOD, EMPTY = m.AreaState.GOOD, m.AreaState.EMPTY
@@ -53,11 +58,17 @@ class TwinHands:
         self.powered = dict.fromkeys(range(1, slots + 1), False)
         self.cycles: list[tuple[int, bool]] = []
         self.power_ons: dict[int, int] = dict.fromkeys(range(1, slots + 1), 0)
+        self.boards: dict[int, str] = {}  # other than the usual one
 
     async def slots(self) -> list[SlotSight]:
         return [
             SlotSight(
-                SlotId(n), MacAddress(f"52:54:00:f7:01:{n:02x}"), "qemu-aarch64", True, on, self.power_ons[n]
+                SlotId(n),
+                MacAddress(f"52:54:00:f7:01:{n:02x}"),
+                self.boards.get(n, BOARD.name),
+                True,
+                on,
+                self.power_ons[n],
             )
             for n, on in self.powered.items()
         ]
@@ -84,6 +95,7 @@ class TwinCard:
         self.running: SoftwareSet | None = None
         self.boots = 0
         self.link: Link | None = None
+        self.board, self.cpu = "qemu-aarch64", "aarch64"
 
     async def hello(self) -> list[m.FromMaster]:
         """Dial and say hello; what the master answers."""
@@ -92,7 +104,7 @@ class TwinCard:
         )
         ons = self.rack.hands.power_ons[self.slot.number]
         message = m.Hello(
-            self.protocol, "0", self.slot, "qemu-aarch64", "aarch64", self.source, "1", self.flash,
+            self.protocol, "0", self.slot, self.board, self.cpu, self.source, "1", self.flash,
             self.sets[0] if self.sets else None, self.sets,
             None if self.running is None else self.running.digest, 5.0, f"boot {ons}",
             settings=self.settings,
@@ -160,7 +172,7 @@ class Rack:
             authority=self.authority,
             burn_log=BurnLog(self.catalogue, self.record_key),
             hands=self.hands,
-            boards={BOARD.name: BOARD},
+            boards={board.name: board for board in (BOARD, ARM_BOARD)},
             settings=self.settings,
             sealed=self.sealed,
             clock=self.clock,
@@ -184,7 +196,7 @@ class Rack:
         await self.master.start()
         await self.settle()
 
-    async def add(self, record: ImageRecord) -> None:
+    async def add(self, record: ImageRecord | PackageRecord) -> None:
         await self.catalogue.transact([], [Put(record.key, record.to_document())])
         await self.master.load_software()
 

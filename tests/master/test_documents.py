@@ -98,14 +98,15 @@ def test_references_carry_what_the_records_say() -> None:
     assert IMAGE_1.blobs == {A, B}
 
 
-def test_documents_of_schema_1_stay_readable_in_this_form() -> None:
+def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
     """Written out, so that a change of form without a new schema number and a migration is found out."""
     assert json.dumps(CARD_3.to_document()) == (
-        '{"document": "card", "schema": 1, "slot": "3", "updated_at": 1700000000.5, '
+        '{"document": "card", "schema": 2, "slot": "3", "updated_at": 1700000000.5, '
         '"mac": "52:54:00:12:34:56", "board": "qemu-aarch64", "cpu": "aarch64", "card_class": "edge", '
         '"admission": "pinned", '
         f'"key_fingerprint": "{"c" * 64}", "wanted": {json.dumps(SOFTWARE.document())}, '
-        '"wanted_by_user": false, '
+        '"wanted_from": {"boot_image": "default", "packages": "default"}, '
+        '"own": {"packages": null, "images": {}, "order": null, "save_image": null}, '
         f'"actual": {{"boot_a": "1.0"}}, "last_validated": "{SOFTWARE.digest}", "last_good": null, '
         '"rejected": [], "tries": 0, "renewable": false, "state": "in service", '
         '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}}'

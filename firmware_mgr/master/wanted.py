@@ -1,0 +1,174 @@
+"""What a card should run: what its own configuration says, else its class's, else the newest that fits.
+
+Pure. Knows configurations, boot images and packages as the catalogue lists them. The two tables at the top
+are the whole of the precedence; the third says what a swapped card takes over (docs/CLASSES.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from firmware_mgr.master import plan
+from firmware_mgr.master.card_class import ClassRecord
+from firmware_mgr.master.configuration import Configuration, Origin, WantedFrom
+from firmware_mgr.master.documents import ImageRecord, PackageRecord
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, SlotId
+from firmware_mgr.model.pristine import Provisioning
+from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+
+#: (the card's own configuration names images, one of them for this board, the class names one for this board)
+#: -> who decides. None: the slot is meant for another board.
+_IMAGE_FROM: dict[tuple[bool, bool, bool], Origin | None] = {
+    (False, False, False): Origin.DEFAULT,
+    (False, False, True): Origin.CLASS,
+    (True, True, False): Origin.CARD,
+    (True, True, True): Origin.CARD,
+    (True, False, False): None,
+    (True, False, True): None,
+}
+
+#: (the card's own configuration names packages, the class does) -> who decides.
+_PACKAGES_FROM: dict[tuple[bool, bool], Origin] = {
+    (False, False): Origin.DEFAULT,
+    (False, True): Origin.CLASS,
+    (True, False): Origin.CARD,
+    (True, True): Origin.CARD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
+    that nobody decided, then and now, stays as it was.
+    """
+
+    slot: SlotId
+    board: str
+    cpu: CpuArch | None
+    own: Configuration
+    card_class: ClassRecord | None = None
+    kept: SoftwareSet | None = None
+    kept_from: WantedFrom = field(default_factory=WantedFrom)
+
+    @property
+    def of_class(self) -> Configuration:
+        return Configuration() if self.card_class is None else self.card_class.configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    software: SoftwareSet
+    origin: WantedFrom
+
+
+def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]) -> Wanted:
+    """Raises UsageError that names slot, what does not fit, and the next step."""
+    image_from = image_origin(place)
+    packages_from = _PACKAGES_FROM[(place.own.packages is not None, place.of_class.packages is not None)]
+    kept = place.kept if place.kept is not None and place.kept.boot_image.board == place.board else None
+    if kept is not None and (image_from, place.kept_from.boot_image) == (Origin.DEFAULT, Origin.DEFAULT):
+        boot_image = kept.boot_image
+    else:
+        boot_image = _image(place, image_from, images)
+    if kept is not None and (packages_from, place.kept_from.packages) == (Origin.DEFAULT, Origin.DEFAULT):
+        refs = kept.packages
+    elif packages_from is Origin.DEFAULT:
+        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, packages)
+    else:
+        chosen = place.own if packages_from is Origin.CARD else place.of_class
+        refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())
+    return Wanted(SoftwareSet(boot_image, refs), WantedFrom(image_from, packages_from))
+
+
+def image_origin(place: Place) -> Origin:
+    """Who names the boot image. Raises UsageError for a card whose board does not fit the slot."""
+    own, of_class = place.own.images, place.of_class.images
+    origin = _IMAGE_FROM[(bool(own), place.board in own, place.board in of_class)]
+    if origin is None:
+        meant = ", ".join(sorted(own))
+        raise UsageError(
+            "card of a wrong type",
+            where=f"slot {place.slot}",
+            expected=f"{meant}, whose boot image the slot's own configuration names",
+            found=place.board or "no card",
+            hint=f"put such a card there, or: fwmgr card set {place.slot} --image VERSION, "
+            f"or: fwmgr card clear {place.slot}",
+        )
+    return origin
+
+
+def _image(place: Place, origin: Origin, images: Sequence[ImageRecord]) -> BootImageRef:
+    try:
+        if origin is Origin.DEFAULT:
+            return plan.newest_image_ref(place.board, images)
+        version = (place.own if origin is Origin.CARD else place.of_class).images[place.board]
+        return plan.pick_image(place.board, version, images).ref
+    except UsageError as e:
+        where, hint = f"slot {place.slot}, board {place.board}", e.hint or _who(place, origin)
+        raise UsageError(e.what, where=where, expected=e.expected, found=e.found, hint=hint) from e
+
+
+def _package(place: Place, wish: str, origin: Origin, packages: Sequence[PackageRecord]) -> PackageRef:
+    """The files for this card's CPU of the version that is wished for, or of the newest one."""
+    name, _, version = wish.partition("=")
+    where = f"slot {place.slot}, package {wish}"
+    named = [package for package in packages if package.name == name]
+    if not version and named:
+        version = max(named, key=lambda package: package.added_at).version
+    fitting = [package for package in named if package.version == version]
+    if not fitting:
+        known = ", ".join(sorted({f"{one.name}={one.version}" for one in named or packages})) or "none"
+        raise UsageError(
+            "no such package", where=where, expected=f"one of {known}", found=wish, hint=_who(place, origin)
+        )
+    cpu = "" if place.cpu is None else place.cpu.value
+    usable = [package for package in fitting if cpu in package.cpus or NEUTRAL_CPU in package.cpus]
+    if not usable:
+        found = ", ".join(sorted({cpu for package in fitting for cpu in package.cpus}))
+        raise UsageError(
+            "package has nothing for this card's CPU",
+            where=f"slot {place.slot}, package {name} {version}",
+            expected=cpu or "a CPU that is known",
+            found=found,
+            hint=f"add {name} {version} built for {cpu} too, or give the card packages of its own: "
+            f"fwmgr card set {place.slot} --package …",
+        )
+    return max(usable, key=lambda package: package.added_at).ref
+
+
+def _who(place: Place, origin: Origin) -> str:
+    if origin is Origin.CLASS and place.card_class is not None:
+        return f"class {place.card_class.name} names it: fwmgr class show {place.card_class.name}"
+    return f"the slot's own configuration names it: fwmgr card {place.slot}"
+
+
+def provisioning(
+    own: Configuration, of_class: Configuration, of_board: Provisioning
+) -> tuple[Provisioning, Origin]:
+    """How the card is provisioned, and who chose the order. Each question goes down the line by itself."""
+    asked = [(Origin.CARD, own), (Origin.CLASS, of_class)]
+    order, origin = next(
+        ((one.order, origin) for origin, one in asked if one.order is not None),
+        (of_board.order, Origin.BOARD),
+    )
+    save = next((one.save_image for _, one in asked if one.save_image is not None), of_board.save_image)
+    return Provisioning(order, save), origin
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOver:
+    """What a slot keeps of its past when a card is let in: all that is not kept is worked out anew."""
+
+    software: bool  # wanted and last good set
+    failures: bool  # boot images that failed their trial, and tries
+
+
+#: (the same key, the same board) -> what stays. A swapped card of the same type takes over the software.
+CARRIED_OVER: dict[tuple[bool, bool], CarriedOver] = {
+    (True, True): CarriedOver(software=True, failures=True),
+    (False, True): CarriedOver(software=True, failures=False),
+    (True, False): CarriedOver(software=False, failures=False),  # its flash has moved to another board
+    (False, False): CarriedOver(software=False, failures=False),
+}
