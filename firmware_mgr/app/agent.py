@@ -12,11 +12,13 @@ from pathlib import Path
 
 from firmware_mgr import __version__
 from firmware_mgr.card.agent import Agent, AgentParts
+from firmware_mgr.card.boot_variables import BootVariables
 from firmware_mgr.card.cores import CoreShelf, catch_cores
 from firmware_mgr.card.dress import dress_host
+from firmware_mgr.card.efi_variables import EfivarFs
 from firmware_mgr.card.fw_cfg import MappedRegisters, read_file
 from firmware_mgr.card.kept import AgentLog, KeptDesk
-from firmware_mgr.card.loader import LoaderWords
+from firmware_mgr.card.loader import LOADER_WORDS, LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
 from firmware_mgr.card.settings import AgentSettings
@@ -102,15 +104,23 @@ async def run(own_log: AgentLog) -> None:
             on_lost=on_lost,
         )
 
-    words = LoaderWords.read(Path("/proc/cmdline").read_text())
+    words = LoaderWords.read(_said_by_loader())
+    firmware = BootVariables(EfivarFs(), settings.cpu) if settings.loader == "uefi" else None
     uplink = TlsUplink(settings.authority)
     try:
         catch_cores(RUN)
     except DeviceError as e:
         log.error("%s", e)
     kept = KeptDesk(RUN / "log", own_log, CoreShelf(RUN))
-    parts = AgentParts(settings, __version__, host, FileDevice(flash), words, make_runner, uplink, kept)
+    device = FileDevice(flash)
+    parts = AgentParts(settings, __version__, host, device, words, make_runner, uplink, kept, firmware)
     await Agent(parts).run()
+
+
+def _said_by_loader() -> str:
+    """The kernel's command line, and what the early selector of a UEFI board left."""
+    left = LOADER_WORDS.read_text() if LOADER_WORDS.exists() else ""
+    return f"{Path('/proc/cmdline').read_text()} {left}"
 
 
 def main() -> None:

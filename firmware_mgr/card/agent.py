@@ -17,6 +17,7 @@ from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
 from firmware_mgr.card.burn import Burner
 from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
+from firmware_mgr.card.firmware import Firmware
 from firmware_mgr.card.identity import Identity
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
 from firmware_mgr.card.kept import KeptDesk
@@ -93,6 +94,8 @@ class AgentParts:
     make_runner: Callable[[Callable[[ProcessStatus], None], Callable[[DeviceError], None]], Runner]
     uplink: Uplink
     kept: KeptDesk | None = None
+    #: What has to be told when control was written; None: nothing, the loader reads it.
+    firmware: Firmware | None = None
 
 
 class Agent:
@@ -158,7 +161,9 @@ class Agent:
 
     async def _look(self) -> None:
         parts = self._parts
-        self._areas = await asyncio.to_thread(open_areas, parts.device, parts.settings.flash, parts.words)
+        self._areas = await asyncio.to_thread(
+            open_areas, parts.device, parts.settings.flash, parts.words, parts.firmware
+        )
         await self._inspect()
         try:
             await asyncio.to_thread(restore_tries_of_running, self._areas)

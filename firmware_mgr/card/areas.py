@@ -5,10 +5,13 @@ Knows which areas there are and whether each can be read; what is in them is for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from firmware_mgr.card.firmware import Firmware, ReadsControl
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.flash.boot_partition import BootPartitions
+from firmware_mgr.flash.control import write_control
+from firmware_mgr.flash.control_layout import ControlRecord
 from firmware_mgr.flash.device import FlashDevice, Window
 from firmware_mgr.flash.errors import FlashFormatError, StoreMissing
 from firmware_mgr.flash.gpt import (
@@ -45,6 +48,7 @@ class Areas:
     store: Store | None = None
     store_state: AreaState = AreaState.EMPTY
     state: Store | None = None
+    firmware: Firmware = field(default_factory=ReadsControl)
     foreign: bool = False  # a readable table that is not ours: another system's flash
 
     @property
@@ -57,6 +61,15 @@ class Areas:
         if self.partitions is None:
             raise FlashFormatError("there is no partition table", where="flash", expected=name)
         return find(self.partitions, name).window(self.device)
+
+    def set_control(self, record: ControlRecord) -> None:
+        """Make this the current record, and have the firmware follow it. Raises DeviceError.
+
+        In this order: whatever the firmware starts by old variables goes by control.
+        """
+        written = write_control(self.window("control"), record)
+        assert self.partitions is not None, "there is a window"
+        self.firmware.follow(written, self.partitions, self.device.block_size)
 
     @property
     def boot(self) -> BootPartitions:
@@ -78,8 +91,20 @@ class Areas:
             self.state = None
 
 
-def open_areas(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> Areas:
-    """Open what can be opened. Raises DeviceError only when the flash itself cannot be read at all."""
+def open_areas(
+    device: FlashDevice, layout: FlashLayout, words: LoaderWords, firmware: Firmware | None = None
+) -> Areas:
+    """Open what can be opened. Raises DeviceError only when the flash itself cannot be read at all.
+
+    Without `firmware` the loader reads control itself.
+    """
+    areas = _open(device, layout, words)
+    if firmware is not None:
+        areas.firmware = firmware
+    return areas
+
+
+def _open(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> Areas:
     try:
         areas = Areas(device, layout, words, AreaState.GOOD, read_table(device))
     except FlashFormatError:

@@ -37,7 +37,6 @@ from firmware_mgr.flash.control import (
     begin_trial,
     fall_back,
     read_control,
-    write_control,
 )
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.gpt import write_table
@@ -251,7 +250,7 @@ class Burner:
         """No loader shall start the partition, and no record shall vouch for it, while it is written."""
         window = self.areas.window("control")
         state = read_control(window)
-        write_control(window, fall_back(state.record or NOTHING_COMMITTED, target))
+        self.areas.set_control(fall_back(state.record or NOTHING_COMMITTED, target))
         self._store.commit({boot_name(target): None})
 
     def _write_pieces(self, target: Letter, layout: BootImageLayout, missing: list[int]) -> None:
@@ -379,7 +378,7 @@ class Burner:
     def _put_on_trial(self, target: Letter, tries: int) -> None:
         window = self.areas.window("control")
         state = read_control(window)
-        write_control(window, begin_trial(state.record or NOTHING_COMMITTED, target, tries))
+        self.areas.set_control(begin_trial(state.record or NOTHING_COMMITTED, target, tries))
         heal_control(self.areas)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.records import VALIDATED, read_records
-from firmware_mgr.flash.control import TRIES, confirm_validated, read_control, restore_tries, write_control
+from firmware_mgr.flash.control import TRIES, confirm_validated, read_control, restore_tries
 from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError, FwmgrError
@@ -61,7 +61,7 @@ def commit_boot(areas: Areas, set_digest: Digest, keyring: Keyring, cpu: CpuArch
     wanted = confirm_validated(state.record or NOTHING_COMMITTED, areas.in_use)
     current = state.record
     if current is None or replace(wanted, seq=current.seq, made=current.made) != current:
-        write_control(window, wanted)
+        areas.set_control(wanted)
     heal_control(areas)
 
 
@@ -78,7 +78,7 @@ def restore_tries_of_running(areas: Areas) -> None:
     if record is None or record.boot is not Target.of(letter) or record.trial is Target.of(letter):
         return
     if record.left(letter) < TRIES:
-        write_control(window, restore_tries(record, letter))
+        areas.set_control(restore_tries(record, letter))
 
 
 def heal_control(areas: Areas) -> None:
@@ -86,4 +86,4 @@ def heal_control(areas: Areas) -> None:
     window = areas.window("control")
     state = read_control(window)
     if state.record is not None and any(copy.record is None for copy in state.copies):
-        write_control(window, state.record)
+        areas.set_control(state.record)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware_mgr.flash.gpt import FlashLayout
+from firmware_mgr.flash.gpt import EFI_SYSTEM, LINUX_DATA, FlashLayout
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.keyring import Keyring
 
 HOME = Path("/etc/fwmgr")
+#: The type of boot partitions, by loader: in one of EFI's type, U-Boot would keep variables (ADR 0001).
+BOOT_TYPES = {"u-boot": LINUX_DATA, "uefi": EFI_SYSTEM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class AgentSettings:
     authority: Path
     keyring: Keyring
     slot_fw_cfg: FwCfgFile | None = None
+    loader: str = "u-boot"
 
     @classmethod
     def load(cls, home: Path = HOME) -> AgentSettings:
@@ -53,12 +56,17 @@ class AgentSettings:
                 build_date=int(document["build_date"]),
                 flash_device=Path(areas["device"]),
                 flash=FlashLayout(
-                    int(areas["control"]), int(areas["boot"]), int(areas["store"] or 0), int(areas["state"])
+                    int(areas["control"]),
+                    int(areas["boot"]),
+                    int(areas["store"] or 0),
+                    int(areas["state"]),
+                    BOOT_TYPES[document["loader"]],
                 ),
                 slot_register=Path(document["slot_register"]),
                 slot_fw_cfg=_fw_cfg(document.get("slot_fw_cfg")),
                 authority=home / "trust" / "authority.pem",
                 keyring=Keyring.load(json.loads((home / "trust" / "keys.json").read_text())),
+                loader=str(document["loader"]),
             )
         except (OSError, KeyError, TypeError, ValueError) as e:
             raise UsageError("boot image has no usable settings", where=str(path), found=repr(e)) from e

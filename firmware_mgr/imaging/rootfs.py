@@ -198,6 +198,7 @@ def _settings(board: Board, version: str, built: int) -> bytes:
         if board.slot.fw_cfg_address is None
         else {"address": board.slot.fw_cfg_address, "name": board.slot.fw_cfg},
         "tries": board.control.tries,
+        "loader": board.firmware.loader,
         "flash": {
             "device": board.flash.device,
             "control": board.flash.control,

@@ -9,18 +9,11 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 
+from firmware_mgr.card.efi_layout import LOADER_NAMES
 from firmware_mgr.imaging.board import Board
 from firmware_mgr.imaging.fat import fat_image
 from firmware_mgr.imaging.pe import with_sections
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import CpuArch
-
-#: UEFI 2.10 §3.5.1.1, table 3.2: the name of the loader on a medium, by CPU.
-LOADER_NAMES = {
-    CpuArch.X86_64: "BOOTX64.EFI",
-    CpuArch.AARCH64: "BOOTAA64.EFI",
-    CpuArch.ARMV7: "BOOTARM.EFI",
-}
 
 
 @dataclass(frozen=True, slots=True)
