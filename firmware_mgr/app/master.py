@@ -36,8 +36,9 @@ from firmware_mgr.master.migration import migrate_catalogue
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.service import Master
+from firmware_mgr.master.service_manager import ServiceManager
 from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
-from firmware_mgr.master.site import MasterPaths
+from firmware_mgr.master.site import NETWORK_MOVED, MasterPaths
 from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
@@ -59,16 +60,39 @@ HISTORY_LENGTH = 256
 
 
 class ClientHands:
-    """The master's hands: the API of a chassis or rack daemon."""
+    """The master's hands: the API of a chassis or rack daemon.
+
+    `moved` is set when the daemon that answers has another network than the one that answered first: it has
+    been started anew, and the cards are where this process cannot reach them.
+    """
 
     def __init__(self, client: HandsClient) -> None:
         self._client = client
+        self._network: tuple[str, ...] | None = None
+        self._sure = False
+        self.moved = asyncio.Event()
 
     async def slots(self) -> list[SlotSight]:
+        try:
+            if not self._sure:
+                await self._look_where()
+            registers = await self._client.slots()
+        except FwmgrError:
+            self._sure = False
+            raise
         return [
             SlotSight(r.slot, r.mac, r.board, r.present, r.power is PowerState.ON, r.power_on_count)
-            for r in await self._client.slots()
+            for r in registers
         ]
+
+    async def _look_where(self) -> None:
+        enter = (await self._client.status()).enter
+        if self._network is None:
+            self._network = enter
+        if enter != self._network:
+            self.moved.set()
+            raise DeviceError("the chassis has been started anew, in another network", where="hands")
+        self._sure = True
 
     async def cycle(self, slot: SlotId, *, netboot: bool) -> None:
         await self._client.power(slot, PowerAction.CYCLE, netboot=netboot)
@@ -155,8 +179,11 @@ async def run(options: argparse.Namespace) -> None:
     hands = ClientHands(HandsClient(options.hands)) if options.hands else None
     ground = Ground(catalogue, hands, known_boards(options.board), interface=options.interface)
     master, parts = compose(paths, interface, settings, ground)
-    await _run_parts(parts, master)
-    catalogue.close()
+    parts.append(ServiceManager(os.environ))
+    try:
+        await _run_parts(parts, master, hands)
+    finally:
+        catalogue.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +255,11 @@ def compose(
     return master, parts
 
 
-async def _run_parts(parts: list[Part], master: Master) -> None:
+class NetworkMovedError(DeviceError):
+    """This process is in a network that the chassis has no more."""
+
+
+async def _run_parts(parts: list[Part], master: Master, hands: ClientHands | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -241,7 +272,16 @@ async def _run_parts(parts: list[Part], master: Master) -> None:
         log.info("master is up on %s, pid %d", master.settings.address, os.getpid())
         assert master.engine.broken is not None
         master.engine.broken.add_done_callback(lambda _: stopping.set())
+        if hands is not None:
+            moved = asyncio.create_task(hands.moved.wait())
+            moved.add_done_callback(lambda _: stopping.set())
         await stopping.wait()
+        if hands is not None and hands.moved.is_set():
+            raise NetworkMovedError(
+                "the chassis has been started anew, in another network",
+                where="hands",
+                hint="start the master again: it goes on where it was",
+            )
         if master.engine.broken.done():
             raise DeviceError(
                 "the master broke", where="log above", hint="start it again: it goes on where it was"
@@ -281,7 +321,7 @@ def main() -> None:
         asyncio.run(run(options))
     except (FwmgrError, OSError) as e:
         log.error("%s", e)
-        raise SystemExit(1) from e
+        raise SystemExit(NETWORK_MOVED if isinstance(e, NetworkMovedError) else 1) from e
 
 
 if __name__ == "__main__":

@@ -5,19 +5,17 @@ Knows options and how answers are printed. The daemon is another process.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from firmware_mgr.cli.chassis import client_for
+from firmware_mgr.cli.master_process import run_master
 from firmware_mgr.master.client import MasterClient
+from firmware_mgr.master.options import DEFAULT_FILE, MasterOptions, load_options
 from firmware_mgr.master.site import MasterPaths, trust_key, write_trust
 from firmware_mgr.model.errors import UsageError
 
@@ -37,7 +35,16 @@ def master_client(directory: Path) -> MasterClient:
 @app.command()
 def run(
     *,
-    directory: Directory = DEFAULT_DIRECTORY,
+    config: Annotated[
+        Path | None,
+        typer.Option(help=f"A file with options, such as {DEFAULT_FILE}, which is read when it is there."),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", envvar=DIRECTORY_VARIABLE, help=f"The master's directory [{DEFAULT_DIRECTORY}]."
+        ),
+    ] = None,
     chassis: Annotated[
         Path | None,
         typer.Option(
@@ -59,39 +66,40 @@ def run(
     board: Annotated[
         list[Path] | None, typer.Option(help="A board file of your own; may be given again.")
     ] = None,
-    deadlines: Annotated[str, typer.Option(help="JSON: seconds by state, to change the defaults.")] = "{}",
-    trial_tries: Annotated[int, typer.Option(help="How often a new boot image is started.")] = 2,
+    deadlines: Annotated[
+        str, typer.Option(help='JSON: seconds by state, to change the defaults: {"booting": 60}.')
+    ] = "{}",
+    trial_tries: Annotated[
+        int | None, typer.Option(help="How often a new boot image is started [2].", min=1, max=9)
+    ] = None,
     no_master_policy: Annotated[
-        str, typer.Option(help="What cards do when no master answers: wait, or run their last set.")
-    ] = "wait",
-    no_master_seconds: Annotated[float, typer.Option(help="… after so many seconds.")] = 0.0,
+        str | None,
+        typer.Option(help="What cards do when no master answers: wait, or run their last set [wait]."),
+    ] = None,
+    no_master_seconds: Annotated[float | None, typer.Option(help="… after so many seconds [0].")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every packet's decision.")] = False,
 ) -> None:
     """Run the master in the foreground. It may be killed at any time and started again."""
-    command = [sys.executable, "-m", "firmware_mgr.app.master", "--dir", str(directory.absolute())]
-    prefix: list[str] = []
-    if chassis is not None:
-        client = client_for(chassis)
-        status = asyncio.run(client.status())
-        prefix = list(status.enter)
-        address = address or status.address
-        interface = interface or "br0"
-        command += ["--hands", str(client.socket)]
-    if address is None:
-        raise typer.BadParameter("give --address, or --chassis to take the chassis's")
-    command += ["--address", address, "--deadlines", deadlines, "--trial-tries", str(trial_tries)]
-    command += ["--no-master-policy", no_master_policy, "--no-master-seconds", str(no_master_seconds)]
-    if interface is not None:
-        command += ["--interface", interface]
-    command += ["--router", router] if router is not None else []
-    command += [word for text in subnet or [] for word in ("--subnet", text)]
-    command += [word for text in relay or [] for word in ("--relay", text)]
-    for file in board or []:
-        command += ["--board", str(file.absolute())]
-    if verbose:
-        command.append("--verbose")
-    whole = [*prefix, *command]
-    os.execvp(whole[0], whole)
+    try:
+        said = MasterOptions(
+            directory=directory,
+            chassis=chassis,
+            address=address,
+            interface=interface,
+            router=router,
+            subnets=tuple(subnet or ()),
+            relays=tuple(relay or ()),
+            boards=tuple(board or ()),
+            deadlines=json.loads(deadlines),
+            trial_tries=trial_tries,
+            no_master_policy=no_master_policy,  # type: ignore[arg-type]
+            no_master_seconds=no_master_seconds,
+        )
+    except ValueError as e:
+        raise UsageError("unusable options", where="command line", found=str(e)) from e
+    file = config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    options = said.over(load_options(file)) if file is not None else said
+    raise typer.Exit(run_master(options.over(MasterOptions(directory=DEFAULT_DIRECTORY)), verbose=verbose))
 
 
 @app.command()

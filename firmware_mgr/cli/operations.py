@@ -133,6 +133,7 @@ def operations(
     identifier: Annotated[str | None, typer.Argument(metavar="ID", help="One operation, in full.")] = None,
     *,
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop it; cards stay as they are.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it is over; exit 1 if not done.")] = False,
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
@@ -140,16 +141,20 @@ def operations(
     client = master_client(directory)
     if cancel and identifier is None:
         raise typer.BadParameter("name the operation to cancel: fwmgr operations ID --cancel")
+    if wait and identifier is None:
+        raise typer.BadParameter("name the operation to wait for: fwmgr operations ID --wait")
     if identifier is not None:
-        operation = (
-            client.post(f"/v1/operations/{identifier}/cancel")
-            if cancel
-            else client.get(f"/v1/operations/{identifier}")
-        )
+        operation = client.post(f"/v1/operations/{identifier}/cancel") if cancel else {}
+        if wait:
+            operation = watch(client, identifier, quiet=as_json)
+        elif not cancel:
+            operation = client.get(f"/v1/operations/{identifier}")
         if as_json:
             typer.echo(json.dumps(operation, indent=1))
         else:
             print_operation(operation)
+        if wait and operation["state"] != "done":
+            raise typer.Exit(1)
         return
     answer = client.get("/v1/operations")
     if as_json:

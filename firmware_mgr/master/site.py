@@ -11,6 +11,9 @@ from firmware_mgr.master.trust import Authority, open_authority
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.package.keyring import PEM_SUFFIX, Keyring, read_public_key
 
+#: The exit code of a master whose chassis has another network now: start it again, in that one.
+NETWORK_MOVED = 75  # EX_TEMPFAIL, sysexits.h
+
 
 @dataclass(frozen=True, slots=True)
 class MasterPaths:
