@@ -140,6 +140,7 @@ class _Guarded(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = inner
         self._transport: asyncio.BaseTransport | None = None
         self._address = ""
+        self._loop: asyncio.AbstractEventLoop
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -150,6 +151,7 @@ class _Guarded(asyncio.Protocol):
             _abort(transport)
             return
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
         assert self._inner is not None
         self._inner.connection_made(transport)
         self.idle()
@@ -185,8 +187,8 @@ class _Guarded(asyncio.Protocol):
 
     def idle(self) -> None:
         if self._transport is not None and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._guard.limits.idle_seconds, _abort, self._transport)
+            # Not the running loop: none runs when a handler that was never finished is thrown away.
+            self._timer = self._loop.call_later(self._guard.limits.idle_seconds, _abort, self._transport)
 
 
 def _abort(transport: asyncio.BaseTransport) -> None:
