@@ -24,6 +24,7 @@ from firmware_mgr.imaging.board import SHIPPED_BOARDS, Board, load_board
 from firmware_mgr.imaging.manifest import PARTITION_FILE, read_boot_image
 from firmware_mgr.link.messages import BootPieces
 from firmware_mgr.master.api import Api
+from firmware_mgr.master.api_snapshot import snapshot_route
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
@@ -250,7 +251,7 @@ def compose(
         HttpsServer(bulk, authority.link_context(), host, ports.bulk),
         leases,
         netboot,
-        Api(master, intake, paths.api),
+        Api(master, intake, paths.api, (snapshot_route(catalogue, paths),)),
     ]
     return master, parts
 

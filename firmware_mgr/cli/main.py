@@ -17,6 +17,7 @@ from firmware_mgr.cli import (
     cards,
     catalogue,
     chassis,
+    export,
     flash,
     image,
     kept,
@@ -52,6 +53,8 @@ image.app.command("add")(catalogue.add_image)
 image.app.command("list")(catalogue.list_images)
 package.app.command("add")(catalogue.add_package)
 package.app.command("list")(catalogue.list_packages)
+master.app.command("export")(export.export_master)
+master.app.command("import")(export.import_master)
 app.command("cards")(cards.cards)
 app.command("burn-all")(operations.burn_all)
 app.command("operations")(operations.operations)

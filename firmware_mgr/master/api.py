@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,10 @@ _STATUS: dict[type[FwmgrError], int] = {UsageError: 400, DeviceError: 500}
 
 
 class Api:
-    def __init__(self, master: Master, intake: Intake, path: Path) -> None:
+    """`also` are requests that have rooms of their own."""
+
+    def __init__(self, master: Master, intake: Intake, path: Path, also: Sequence[web.RouteDef] = ()) -> None:
+        self._also = also
         self._master = master
         self._intake = intake
         self._path = path
@@ -60,6 +63,7 @@ class Api:
                 *settings_routes(self._master),
                 *kept_routes(self._master.kept),
                 *class_routes(self._master),
+                *self._also,
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

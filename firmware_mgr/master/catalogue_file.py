@@ -70,6 +70,19 @@ def create_private(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def backup_to(db: sqlite3.Connection, target: Path) -> None:
+    """Copy an open database into a new private file, as it is in this moment (SQLite's backup API)."""
+    target.unlink(missing_ok=True)
+    create_private(target)
+    copy = sqlite3.connect(target)
+    try:
+        db.backup(copy)
+        # One file and no log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        copy.close()
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """The one place where SQLite's and the system's errors become ours."""

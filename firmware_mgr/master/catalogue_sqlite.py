@@ -31,7 +31,7 @@ from firmware_mgr.master.catalogue import (
     check_seconds,
     prepare,
 )
-from firmware_mgr.master.catalogue_file import create_private, prepare_file, storage_errors
+from firmware_mgr.master.catalogue_file import backup_to, create_private, prepare_file, storage_errors
 from firmware_mgr.master.catalogue_history import HISTORY_LENGTH, History
 
 _COLUMNS: Final = "key, text, revision, created, lease"
@@ -84,6 +84,10 @@ class SqliteCatalogue:
     async def expire(self) -> float | None:
         """Remove what has lapsed, for watchers' sake; the seconds until the next lease lapses, or None."""
         return await self._call(lambda _: self._until_next_deadline())
+
+    async def snapshot(self, target: Path) -> int:
+        """Write a whole copy, as it is at one moment, to the file `target`; its revision."""
+        return await self._call(lambda _: self._snapshot(target))
 
     def close(self) -> None:
         """Finish the calls under way, then let go of the file; watches end."""
@@ -195,6 +199,10 @@ class SqliteCatalogue:
         for number in lapsed:
             del self._deadlines[number]
         self._publish(revision, changes, publish)
+
+    def _snapshot(self, target: Path) -> int:
+        backup_to(self._db, target)
+        return self._revision()
 
     def _until_next_deadline(self) -> float | None:
         now = self._clock()
