@@ -117,7 +117,8 @@ def way_of(
     """
     if packet.giaddr != UNSET:
         return _relayed(packet, server)
-    if source != UNSET and server.subnet_of(source) is None:
+    local = source == UNSET or destination == BROADCAST  # no router passes these on
+    if not local and server.subnet_of(source) is None:
         return f"asks from {source}, which is in no subnet of the rack"
     bypasses = packet.ciaddr != UNSET and destination == server.address
     subnet = server.subnet_of(packet.ciaddr) if bypasses else server.subnet

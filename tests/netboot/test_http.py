@@ -162,3 +162,14 @@ async def test_a_client_that_takes_nothing_does_not_keep_its_place(tmp_path: Pat
         writer.close()
     assert (ended.outcome, ended.reason) == (Outcome.FAILED, "client took nothing for 0.1 s")
     assert bounds.running == 0
+
+
+@pytest.mark.parametrize(
+    "head", ["GET /" + "x" * 9000 + " HTTP/1.1", "GET /Image HTTP/1.1\r\nX: " + "x" * 9000]
+)
+async def test_a_request_line_or_header_without_end_is_refused(rack: Rack, head: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.2", rack.servers.ports.http)
+    writer.write(f"{head}\r\n\r\n".encode())
+    async with asyncio.timeout(DEADLINE):
+        assert (await reader.readline()).split()[1] == b"400"
+    writer.close()

@@ -117,6 +117,13 @@ def test_a_direct_packet_from_outside_the_rack_is_not_answered() -> None:
     assert isinstance(judge(sent, Arrival(2, UNSET, BROADCAST), card()), Reply)
 
 
+def test_a_card_that_rebinds_with_the_address_of_another_network_is_told_at_once() -> None:
+    foreign = IPv4Address("192.168.1.5")
+    decision = judge(packet(MessageType.REQUEST, ciaddr=foreign), Arrival(2, foreign, BROADCAST), card())
+    assert isinstance(decision, Reply)
+    assert (decision.message, decision.to) == (MessageType.NAK, Destination(BROADCAST))
+
+
 def test_a_relays_or_routers_address_is_never_offered() -> None:
     for address in (str(RELAY), str(FAR.router)):
         decision = judge(discover(), held=card(address=address))
