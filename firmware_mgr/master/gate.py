@@ -43,7 +43,7 @@ class Gate:
             request = x509.load_pem_x509_csr(str(document.get("csr")).encode())
             fingerprint = key_fingerprint(request.public_key())
         except (UsageError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
-            raise PeerError("enrolment request is unusable", where=where, found=str(e)) from e
+            raise PeerError("enrolment request is unusable", where=where, found=str(e)[:MAX_REFUSAL]) from e
         entry = self.at_address(slot, address, where)
         # Signed first: a request that is not by its own key, or of a wrong kind, must not pin anything.
         certificate = self._authority.sign_card_certificate(str(document["csr"]), slot)

@@ -55,10 +55,10 @@ class HttpsServer:
         await self._guard.stop()
 
 
-def enrolment_app(enrol: Enrol) -> web.Application:
+def enrolment_app(enrol: Enrol, patience: float = PATIENCE_SECONDS) -> web.Application:
     async def post(request: web.Request) -> web.Response:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience):
                 document = await request.json()
             if not isinstance(document, dict):
                 raise PeerError(
@@ -81,7 +81,7 @@ def enrolment_app(enrol: Enrol) -> web.Application:
     return app
 
 
-def bulk_app(find: FindBlob, served: Served) -> web.Application:
+def bulk_app(find: FindBlob, served: Served, patience: float = PATIENCE_SECONDS) -> web.Application:
     async def get(request: web.Request) -> web.StreamResponse:
         try:
             path = find(Digest(request.match_info["digest"]))
@@ -89,14 +89,14 @@ def bulk_app(find: FindBlob, served: Served) -> web.Application:
             path = None
         if path is None:
             return web.Response(status=404, text="no such blob")
-        return await _send(request, path, served)
+        return await _send(request, path, served, patience)
 
     app = web.Application()
     app.router.add_get("/v1/blobs/{digest}", get)
     return app
 
 
-async def _send(request: web.Request, path: Path, served: Served) -> web.StreamResponse:
+async def _send(request: web.Request, path: Path, served: Served, patience: float) -> web.StreamResponse:
     """One range, or the whole blob. Bytes are counted as they go out, whether taken or not."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -119,7 +119,7 @@ async def _send(request: web.Request, path: Path, served: Served) -> web.StreamR
             if not chunk:
                 raise ConnectionResetError(f"blob {path.name} ended early")
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(patience):
                     await response.write(chunk)
             except TimeoutError:
                 raise ConnectionResetError(f"{request.remote} takes nothing") from None

@@ -145,4 +145,4 @@ class TftpListener:
             self._engine.refuse(Endpoint(datagram.source, datagram.port), datagram.local, error)
 
     def _unusable(self, datagram: Datagram, reason: str) -> None:
-        self._on_event(PacketUnusable(NetProtocol.TFTP, datagram.peer, reason))
+        self._on_event(PacketUnusable(NetProtocol.TFTP, datagram.peer, printable(reason)))

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from firmware_mgr.master.https import bulk_app, enrolment_app
+from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.netboot.bounds import TransferBounds
@@ -30,6 +32,7 @@ STATUS = re.compile(rb"HTTP/[0-9]\.[0-9] ([0-9]{3}) ")
 #: What may be answered. 500 would be an exception that nobody foresaw.
 STATUSES = {100, 200, 206, 400, 403, 404, 405, 408, 411, 413, 415, 416, 417, 421, 431, 501, 503}
 APPLICATIONS = ("netboot", "enrol", "bulk")
+PATIENCE = 0.004  # seconds of each handler
 
 
 class AtOnce(ThreadPoolExecutor):
@@ -44,18 +47,39 @@ class AtOnce(ThreadPoolExecutor):
         return future
 
 
-class MemoryTransport(asyncio.Transport):
-    """Takes everything that is written, at once."""
+class Fate(Enum):
+    """What becomes of a client while it is answered."""
 
-    def __init__(self, address: str) -> None:
+    TAKES = "takes everything"
+    STALLS = "takes nothing more"
+    DIES = "is gone after the first bytes"
+
+
+class MemoryTransport(asyncio.Transport):
+    """What a client takes of what is written; it goes the way of its fate."""
+
+    def __init__(self, address: str, protocol: asyncio.Protocol, fate: Fate) -> None:
         super().__init__({"peername": (address, 40000), "sockname": ("10.77.0.1", 80)})
         self.out = bytearray()
         self.closing = False
+        self.lost = False
         self.paused = False
+        self._protocol = protocol
+        self._fate = fate
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self.closing:
-            self.out += data
+        if self.closing:
+            return
+        self.out += data
+        if self._fate is Fate.STALLS and len(self.out) == len(data):
+            self._protocol.pause_writing()
+        elif self._fate is Fate.DIES:
+            self.lose()
+
+    def lose(self) -> None:
+        if not self.lost:
+            self.lost = self.closing = True
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
     def is_closing(self) -> bool:
         return self.closing
@@ -90,13 +114,18 @@ class HttpHouse:
         self.served = 0
         files = blobs(folder)
         self.paths = {blob.digest: blob.path for blob in files.values()}
-        netboot = NetbootHttp(directory(folder), self.bounds, SystemClock(), self.events.append)
+        netboot = NetbootHttp(
+            directory(folder), self.bounds, SystemClock(), self.events.append, stall_seconds=PATIENCE
+        )
         apps: dict[str, web.Application] = {
             "netboot": netboot.application(),
-            "enrol": enrolment_app(self._enrol),
-            "bulk": bulk_app(self.paths.get, self._served),
+            "enrol": enrolment_app(self._enrol, PATIENCE),
+            "bulk": bulk_app(self.paths.get, self._served, PATIENCE),
         }
-        self._guards = {name: HttpGuard(app) for name, app in apps.items()}
+        no_tls: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._guards = {"netboot": HttpGuard(apps["netboot"])}
+        for name in ("enrol", "bulk"):
+            self._guards[name] = HttpsServer(apps[name], no_tls, "10.77.0.1", 0)._guard
         for guard in self._guards.values():
             self.loop.run_until_complete(guard.set_up())
 
@@ -109,23 +138,28 @@ class HttpHouse:
     def _served(self, address: str, count: int) -> None:
         self.served += count
 
-    def play(self, name: str, chunks: list[bytes], address: str = "10.77.0.11") -> bytes:
+    def play(
+        self, name: str, chunks: list[bytes], address: str = "10.77.0.11", fate: Fate = Fate.TAKES
+    ) -> bytes:
         """What was answered to these bytes; the client's end closes after the last."""
-        return self.loop.run_until_complete(self._play(self._guards[name], chunks, address))
+        return self.loop.run_until_complete(self._play(self._guards[name], chunks, address, fate))
 
-    async def _play(self, guard: HttpGuard, chunks: list[bytes], address: str) -> bytes:
+    async def _play(self, guard: HttpGuard, chunks: list[bytes], address: str, fate: Fate) -> bytes:
         self.events.clear()
         self.troubles.clear()
-        protocol, transport = guard.protocol(), MemoryTransport(address)
+        protocol = guard.protocol()
+        transport = MemoryTransport(address, protocol, fate)
         protocol.connection_made(transport)
         for chunk in chunks:
             if not transport.closing:
                 protocol.data_received(chunk)
             await self._quiet(transport)
+        if fate is Fate.STALLS or guard is self._guards["enrol"]:
+            await asyncio.sleep(1.5 * PATIENCE)  # the server's patience is over, not the test's
         if not transport.closing and not protocol.eof_received():
             transport.close()
         await self._quiet(transport)
-        protocol.connection_lost(None)
+        transport.lose()
         await self._quiet(transport)
         self._check(guard, bytes(transport.out))
         return bytes(transport.out)
@@ -160,17 +194,18 @@ class HttpHouse:
         self.loop.close()
 
 
-def requests_of(house: HttpHouse, data: bytes) -> tuple[str, list[bytes]]:
-    """A fuzzer's bytes: the first chooses application and cuts; in the rest `\\xfe` stands for a good digest
-    and a newline alone for CR LF, so that requests are found sooner."""
-    first = data[0] if data else 0
-    text = data[1:].replace(b"\xfe", Digest.of(FILES["Image"]).hex.encode())
+def play(house: HttpHouse, data: bytes) -> None:
+    """A fuzzer's bytes: the first chooses application and cuts, the second the client's fate and address.
+
+    In the rest 0xfe stands for a good digest and, where the top bit says so, a newline for CR LF.
+    """
+    if len(data) < 2:
+        return
+    first, second = data[0], data[1]
+    text = data[2:].replace(b"\xfe", Digest.of(FILES["Image"]).hex.encode())
     if first & 128:
         text = text.replace(b"\n", b"\r\n")
     step = len(text) or 1 if first & 64 else max(1, first & 56)
-    return APPLICATIONS[(first & 3) % 3], [text[at : at + step] for at in range(0, len(text), step)][:64]
-
-
-def play(house: HttpHouse, data: bytes) -> None:
-    name, chunks = requests_of(house, data)
-    house.play(name, chunks, "10.77.0.11" if not data or data[0] & 4 == 0 else "203.0.113.9")
+    chunks = [text[at : at + step] for at in range(0, len(text), step)][:64]
+    address = "203.0.113.9" if second & 4 else "10.77.0.11"
+    house.play(APPLICATIONS[(first & 3) % 3], chunks, address, tuple(Fate)[(second & 3) % 3])

@@ -53,18 +53,22 @@ RANGES = (
     "bytes=١-٢",
     f"bytes={'1' * 4000}-",
 )
-HEADERS = (
-    *(f"Range: {value}" for value in RANGES),
-    "Host: x",
-    "Host: y",
+GOOD = (
+    *(f"Range: {value}" for value in RANGES if value.isascii() and len(value) < 100),
     "Connection: close",
     "Connection: keep-alive",
-    "Connection: upgrade",
-    "Upgrade: websocket",
     "Expect: 100-continue",
-    "Expect: x",
     "If-Range: x",
     f'If-Range: "{DIGEST}"',
+    "Accept: */*",
+    "Content-Type: application/json",
+)
+NASTY = (
+    *(f"Range: {value}" for value in RANGES),
+    "Host: y",
+    "Connection: upgrade",
+    "Upgrade: websocket",
+    "Expect: x",
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: x",
     "Content-Length: 5",
@@ -93,28 +97,41 @@ BODIES = (
 )
 
 
+OWN = {
+    "netboot": ("GET", TARGETS[:5]),
+    "enrol": ("POST", ("/v1/enrol",)),
+    "bulk": ("GET", (f"/v1/blobs/{DIGEST}", "/v1/blobs/zz", "/v1/blobs/" + "0" * 64)),
+}
+
+
 @st.composite
-def requests(draw: st.DrawFn) -> bytes:
-    method = draw(
-        st.sampled_from(("GET", "GET", "GET", "HEAD", "POST", "POST", "OPTIONS", "CONNECT", "get", "X" * 40))
-    )
-    version = draw(st.sampled_from(("HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9", "")))
-    headers = ["Host: x", *draw(st.lists(st.sampled_from(HEADERS), max_size=4))]
-    body = draw(st.sampled_from(BODIES)).encode()
+def requests(draw: st.DrawFn, application: str) -> bytes:
+    """Half of them such that the application itself is reached."""
+    method, targets = OWN[application]
+    headers = ["Host: x", *draw(st.lists(st.sampled_from(GOOD), max_size=2))]
+    version = "HTTP/1.1"
+    body = draw(st.sampled_from(BODIES)).encode() if draw(st.booleans()) or method == "POST" else b""
     if draw(st.booleans()):
+        method = draw(st.sampled_from(("GET", "GET", "HEAD", "POST", "OPTIONS", "CONNECT", "get", "X" * 40)))
+        targets = TARGETS
+        version = draw(st.sampled_from(("HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9", "")))
+        headers += draw(st.lists(st.sampled_from(NASTY), max_size=2))
+    elif body:
         headers.append(f"Content-Length: {len(body)}")
-    lines = [f"{method} {draw(st.sampled_from(TARGETS))} {version}", *headers]
+    lines = [f"{method} {draw(st.sampled_from(targets))} {version}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 @st.composite
 def connections(draw: st.DrawFn) -> tuple[str, list[bytes], str]:
     """Application, chunks, and the client's address."""
-    stream = b"".join(draw(st.lists(requests() | requests().flatmap(mutated), min_size=1, max_size=4)))
+    application = draw(st.sampled_from(APPLICATIONS))
+    one = requests(application)
+    stream = b"".join(draw(st.lists(one | one | one.flatmap(mutated), min_size=1, max_size=4)))
     step = draw(st.sampled_from((len(stream) or 1, len(stream) or 1, 100, 7)))
     chunks = [stream[at : at + step] for at in range(0, len(stream), step)][:300]
     return (
-        draw(st.sampled_from(APPLICATIONS)),
+        application,
         chunks,
         draw(st.sampled_from(("10.77.0.11", "10.77.0.12", "203.0.113.9", "::1", ""))),
     )

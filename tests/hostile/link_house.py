@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firmware_mgr.link import messages as m
-from firmware_mgr.link.frames import LENGTH_SIZE, MAX_FRAME, FrameReader
+from firmware_mgr.link.frames import LENGTH_SIZE, MAX_FRAME, FrameReader, encode_frame
 from firmware_mgr.link.session import Session, SessionState
 from firmware_mgr.model.errors import PeerError
 
@@ -54,8 +54,10 @@ class LinkHouse:
 def _through_json(document: dict[str, Any]) -> dict[str, Any]:
     """As the catalogue and the API write it: strict JSON."""
     text = json.dumps(document, allow_nan=False, ensure_ascii=False)
-    result: dict[str, Any] = json.loads(text.encode("utf-8"))
-    return result
+    reader = FrameReader()
+    reader.feed(encode_frame(document))
+    assert reader.next_document() == json.loads(text.encode("utf-8"))
+    return document
 
 
 def _check_error(error: PeerError) -> None:
@@ -85,4 +87,5 @@ def play(data: bytes) -> None:
     step = {0: len(rest) or 1, 2: 1, 4: 7, 6: 64}[data[0] & 6]
     for at in range(0, len(rest), step):
         if house.feed(rest[at : at + step]) is None:
-            return
+            break
+    house.session.close()

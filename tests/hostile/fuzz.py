@@ -1,0 +1,116 @@
+"""The fuzzer: `tools/fuzz NAME [--seconds N] [--runs N] [--seed N] [--minimise]`.
+
+New inputs go to var/fuzz/NAME/; an input that breaks a rule is written to var/fuzz/, named, and shown with
+the command that plays it again. `--minimise` takes the fewest small inputs that reach all that was reached
+into the corpus.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from .targets import CORPUS, ROOMS, TARGETS
+
+FOUND = ROOMS.parent / "var" / "fuzz"
+MAX_INPUT = 4096
+
+
+def fuzz(name: str, options: list[str]) -> None:
+    """Runs until its limit is reached; the process then ends. A broken rule ends it with 77."""
+    import atheris
+
+    target = TARGETS[name]
+    logging.disable(logging.CRITICAL)
+    with atheris.instrument_imports(
+        include=["firmware_mgr.netboot", "firmware_mgr.link", "firmware_mgr.master.https"]
+    ):
+        play = target.open(Path(tempfile.mkdtemp(prefix="fwmgr-fuzz-")))
+    atheris.Setup([sys.argv[0], *options], play)
+    atheris.Fuzz()
+
+
+def minimise(name: str) -> None:
+    """Greedy: the input that adds most branches for its size first."""
+    import coverage
+
+    target = TARGETS[name]
+    logging.disable(logging.CRITICAL)
+    files = [str(ROOMS / file) for file in target.parsers]
+    paths = [path for folder in (CORPUS / name, FOUND / name) if folder.is_dir() for path in folder.iterdir()]
+    measure = coverage.Coverage(data_file=None, include=files, branch=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        measure.start()
+        play = target.open(Path(scratch))
+        for number, path in enumerate(paths):
+            measure.switch_context(str(number))
+            play(path.read_bytes())
+        measure.stop()
+    data = measure.get_data()
+    reach: dict[Path, set[tuple[str, int, int]]] = {}
+    for number, path in enumerate(paths):
+        data.set_query_context(str(number))
+        reach[path] = {(file, *arc) for file in files for arc in data.arcs(file) or []}
+    kept, covered = [], set[tuple[str, int, int]]()
+    while True:
+        best = max(paths, key=lambda path: len(reach[path] - covered) / (path.stat().st_size + 50))
+        if not reach[best] - covered:
+            break
+        kept.append(best.read_bytes())
+        covered |= reach[best]
+    folder = CORPUS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in list(folder.iterdir()):
+        path.unlink()
+    for content in kept:
+        (folder / hashlib.sha256(content).hexdigest()[:16]).write_bytes(content)
+    sys.stdout.write(f"{name}: {len(kept)} of {len(paths)} inputs, {sum(map(len, kept))} bytes\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools/fuzz", description="Coverage-guided fuzzing of the servers.")
+    parser.add_argument("name", choices=sorted(TARGETS))
+    parser.add_argument("--seconds", type=int, default=60, help="how long (0: until interrupted)")
+    parser.add_argument("--runs", type=int, help="how many inputs, instead of seconds")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="for the same inputs again (0: chosen and printed)"
+    )
+    parser.add_argument(
+        "--minimise", action="store_true", help="afterwards take what was found into the corpus"
+    )
+    parser.add_argument("--play", type=Path, help="only play this input")
+    chosen = parser.parse_args()
+    if chosen.play is not None:
+        TARGETS[chosen.name].open(Path(tempfile.mkdtemp(prefix="fwmgr-fuzz-")))(chosen.play.read_bytes())
+        return
+    (FOUND / chosen.name).mkdir(parents=True, exist_ok=True)
+    limit = f"-max_total_time={chosen.seconds}" if chosen.runs is None else f"-atheris_runs={chosen.runs}"
+    options = [
+        str(FOUND / chosen.name),
+        str(CORPUS / chosen.name),
+        limit,
+        f"-max_len={MAX_INPUT}",
+        "-timeout=20",
+        "-print_final_stats=1",
+        f"-artifact_prefix={FOUND}/{chosen.name}-",
+        *([f"-seed={chosen.seed}"] if chosen.seed else []),
+    ]
+    child = os.fork()  # the fuzzer ends its process
+    if child == 0:
+        fuzz(chosen.name, options)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.stderr.write(f"a rule was broken; again by: tools/fuzz {chosen.name} --play FILE\n")
+        sys.exit(1)
+    if chosen.minimise:
+        minimise(chosen.name)
+
+
+if __name__ == "__main__":
+    main()
