@@ -52,6 +52,8 @@ OPT_CLIENT_UUID = 97  # RFC 4578 §2.3
 OPT_IPXE = 175  # encapsulated, iPXE's own
 OPT_END = 255
 
+MAX_ARCHITECTURES = 16  # ours: loaders name one to three, and whoever is refused is repeated in words
+
 OVERLOAD_FILE = 1
 OVERLOAD_SNAME = 2
 
@@ -155,8 +157,8 @@ class DhcpPacket:
 
     @property
     def architectures(self) -> tuple[int, ...]:
-        """Option 93: the client's architectures, first the preferred one."""
-        raw = self.options.get(OPT_CLIENT_ARCH, b"")
+        """Option 93: the client's architectures, first the preferred one; no more than MAX_ARCHITECTURES."""
+        raw = self.options.get(OPT_CLIENT_ARCH, b"")[: 2 * MAX_ARCHITECTURES]
         return tuple(int.from_bytes(raw[i : i + 2], "big") for i in range(0, len(raw), 2))
 
 

@@ -1,4 +1,4 @@
-"""The cards that the hostile packets are about: three in their slots, with files of awkward sizes."""
+"""The cards that the hostile packets are about: five in their slots, with files of awkward sizes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ FILES = {
     "whole": b"w" * 1024,
     "name with spaces/and ümlaut": b"x",
 }
-MACS = tuple(MacAddress(f"52:54:00:12:34:{n:02x}") for n in (1, 2, 3))
-ADDRESSES = tuple(IPv4Address(f"10.77.0.{n}") for n in (11, 12, 13))
-#: The third card sits at an address that the server's network does not have.
+MACS = tuple(MacAddress(f"52:54:00:12:34:{n:02x}") for n in (1, 2, 3, 4, 5))
+ADDRESSES = tuple(IPv4Address(f"10.77.0.{n}") for n in (11, 12, 13, 14))
+#: The third card sits at an address that the server's network does not have, the fifth at the router's; the
+#: fourth has no files.
 OUTSIDE = IPv4Address("192.0.2.7")
+PLACES = (ADDRESSES[0], ADDRESSES[1], OUTSIDE, ADDRESSES[3], IPv4Address("10.77.0.254"))
 LONG_NAME = "a/" * 100 + "long.efi"
 
 
@@ -42,10 +44,10 @@ def directory(folder: Path) -> MemoryDirectory:
             mac=MACS[n],
             board="qemu-aarch64",
             arch=CpuArch.AARCH64,
-            address=OUTSIDE if n == 2 else ADDRESSES[n],
+            address=PLACES[n],
             hostname=f"slot{n + 1}",
             boot_file="boot.scr.uimg",
-            files=files,
+            files=MappingProxyType({}) if n == 3 else files,
             client_architectures=frozenset({0, 7, 11, 16, 22}),
             refused_tftp_options=frozenset({"windowsize"} if n else ()),
             boot_files=(
@@ -56,5 +58,5 @@ def directory(folder: Path) -> MemoryDirectory:
                 BootFile("ipxe", "name with spaces/and x"),
             ),
         )
-        for n in range(3)
+        for n in range(5)
     )

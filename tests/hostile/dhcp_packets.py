@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from types import MappingProxyType
 
 from hypothesis import strategies as st
 
 from firmware_mgr.netboot import dhcp_codec as codec
 
 from .cards import ADDRESSES, MACS, OUTSIDE
-from .dhcp_house import BROADCAST, SERVER, Asked
+from .dhcp_house import BROADCAST, FAR_QUARANTINE, PORT, QUARANTINE, SERVER, Asked
 from .mutation import mutated
 
 KNOWN_OPTIONS = (
@@ -61,11 +62,28 @@ addresses = st.one_of(
             IPv4Address("10.77.0.255"),
             IPv4Address("10.77.0.253"),
             IPv4Address("8.8.8.8"),
+            IPv4Address("10.78.0.9"),
+            IPv4Address("203.0.113.1"),
+            QUARANTINE[0],
+            FAR_QUARANTINE[0],
         )
     ),
     st.integers(0, 2**32 - 1).map(IPv4Address),
 )
 macs = st.one_of(st.sampled_from(MACS).map(lambda mac: mac.to_bytes()), st.binary(min_size=6, max_size=6))
+
+
+SUB_OPTIONS = (
+    bytes((1, len(PORT.circuit_id))) + PORT.circuit_id,
+    bytes((2, len(PORT.remote_id))) + PORT.remote_id,
+    bytes((5, 4, 10, 78, 0, 0)),
+    bytes((5, 4, 8, 8, 8, 8)),
+    bytes((11, 4, 10, 78, 0, 9)),
+    bytes((6, 3)) + b"sub",
+    bytes((1, 200, 7)),
+    bytes((2, 0)),
+    b"\xff",
+)
 
 
 @st.composite
@@ -84,8 +102,14 @@ def _value(draw: st.DrawFn, code: int) -> bytes:
     if code == codec.OPT_CLIENT_ARCH:
         archs = st.sampled_from((0, 6, 7, 9, 11, 15, 16, 22, 41, 65535))
         return b"".join(arch.to_bytes(2, "big") for arch in draw(st.lists(archs, max_size=3)))
+    if code == codec.OPT_RELAY_INFO:
+        return draw(st.lists(st.sampled_from(SUB_OPTIONS), max_size=4).map(b"".join))
     if code == 97:
         return b"\0" + draw(st.sampled_from((bytes(16), b"RPi4" + bytes(12), b"\x44" * 16)))
+    if code == 43:
+        return draw(
+            st.sampled_from((bytes((71, 4, 0, 0, 0, 0, 255)), bytes((0, 0, 71, 3, 1)), b"\xff", b"\x47\xc8"))
+        )
     if code == 77:
         return draw(st.sampled_from((b"iPXE", b"\4iPXE", b"\0", b"\xff", b"\4iPXE\1x")))
     if code == 175:
@@ -140,13 +164,49 @@ def built(draw: st.DrawFn) -> bytes:
     return head + areas[0] + areas[1] + codec.MAGIC_COOKIE + kind + overload + draw(options())
 
 
+@st.composite
+def sensible(draw: st.DrawFn) -> bytes:
+    """Such that a rule decides: a client of ours or a stranger, here or behind a relay, in any state."""
+    here = draw(st.sampled_from((SERVER.address, ADDRESSES[0], ADDRESSES[1], codec.UNSET, QUARANTINE[1])))
+    relay = draw(
+        st.sampled_from((codec.UNSET, codec.UNSET, IPv4Address("10.78.0.9"), IPv4Address("203.0.113.1")))
+    )
+    chosen = draw(
+        st.lists(st.sampled_from((50, 54, 57, 60, 61, 77, 82, 93, 97, 175, 43, 12)), unique=True, max_size=6)
+    )
+    options = {code: draw(_value(code)) for code in chosen}
+    if 54 in options and draw(st.integers(0, 3)):
+        options[54] = SERVER.address.packed
+    if 50 in options and draw(st.integers(0, 3)):
+        options[50] = draw(st.sampled_from((*ADDRESSES, *QUARANTINE))).packed
+    kind = draw(st.sampled_from((1, 1, 3, 3, 3, 4, 7, 8)))
+    return codec.serialise(
+        codec.DhcpPacket(
+            op=codec.Op.REQUEST,
+            xid=draw(st.integers(0, 2**32 - 1)),
+            chaddr=draw(
+                st.sampled_from((*(mac.to_bytes() for mac in MACS), b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"))
+            ),
+            ciaddr=draw(st.sampled_from((codec.UNSET, codec.UNSET, here))),
+            giaddr=relay,
+            options=MappingProxyType({53: bytes((kind,)), **options}),
+        )
+    )
+
+
 payloads = st.one_of(
-    built(), built().flatmap(mutated), st.binary(max_size=700), st.binary(min_size=9000, max_size=9400)
+    sensible(),
+    sensible(),
+    sensible().flatmap(mutated),
+    built(),
+    built().flatmap(mutated),
+    st.binary(max_size=700),
+    st.binary(min_size=9000, max_size=9400),
 )
 asked = st.builds(
     Asked,
     payloads,
-    source=addresses,
+    source=st.sampled_from((codec.UNSET, codec.UNSET, *ADDRESSES)) | addresses,
     port=st.sampled_from((68, 67, 4011, 0, 65535)),
     destination=st.sampled_from((BROADCAST, SERVER.address)),
     boot_service=st.sampled_from((False, False, False, True)),

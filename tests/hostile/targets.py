@@ -54,7 +54,14 @@ def _link(folder: Path) -> Callable[[bytes], None]:
 TARGETS = {
     "dhcp": Target(
         _dhcp,
-        ("netboot/dhcp_codec.py", "netboot/dhcp.py", "netboot/dhcp_reply.py", "netboot/clients.py"),
+        (
+            "netboot/dhcp_codec.py",
+            "netboot/dhcp.py",
+            "netboot/dhcp_reply.py",
+            "netboot/clients.py",
+            "netboot/relay.py",
+            "netboot/quarantine.py",
+        ),
     ),
     "tftp": Target(
         _tftp,
