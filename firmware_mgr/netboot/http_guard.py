@@ -127,7 +127,7 @@ class _Quiet(logging.LoggerAdapter[logging.Logger]):
     """Nonsense from a client is the client's fault: it is answered 400, and does not fill the log."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        if isinstance(kwargs.get("exc_info"), HttpProcessingError):
+        if isinstance(kwargs.get("exc_info"), HttpProcessingError | web.RequestPayloadError):
             level = logging.DEBUG
         super().log(level, msg, *args, **kwargs)
 

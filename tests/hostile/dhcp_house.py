@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import MacAddress
 from firmware_mgr.netboot import dhcp_codec as codec
 from firmware_mgr.netboot.dhcp_listener import DhcpListener
-from firmware_mgr.netboot.events import NetbootEvent
+from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent
 from firmware_mgr.netboot.quarantine import LEASE_SECONDS
 from firmware_mgr.netboot.relay import BROADCAST, RelayPort, relay_info
 from firmware_mgr.netboot.served import MemoryLeases, ServedCard, ServerIdentity, Subnet
@@ -104,12 +105,23 @@ class DhcpHouse:
         assert len(sent) <= 1, f"{len(sent)} answers to one packet"
         assert 1 <= len(self.events) <= PACKETS_KEPT
         for event in self.events:
+            if isinstance(event, DhcpDecided) and event.port:
+                assert str(RelayPort.parse(event.port)) == event.port, "what is shown cannot be bound"
+            if isinstance(event, DhcpDecided) and event.vendor_class:
+                self._pasted(event.vendor_class)
             for value in event.document().values():
                 assert not isinstance(value, str) or (len(value) <= MAX_TEXT and value.isprintable()), event
         assert self.held <= MACS_KEPT
         assert self.loop.timers == 0
         for answer in sent:
             self._check_answer(asked, answer)
+
+    def _pasted(self, text: str) -> None:
+        """Somebody takes the wrong column for a relay port."""
+        try:
+            RelayPort.parse(text)
+        except UsageError:
+            pass
 
     def _check_answer(self, asked: Asked, answer: Sent) -> None:
         request, reply = codec.parse(asked.data), codec.parse(answer.data)

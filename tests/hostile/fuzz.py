@@ -31,7 +31,18 @@ def fuzz(name: str, options: list[str]) -> None:
         include=["firmware_mgr.netboot", "firmware_mgr.link", "firmware_mgr.master.https"]
     ):
         play = target.open(Path(tempfile.mkdtemp(prefix="fwmgr-fuzz-")))
-    atheris.Setup([sys.argv[0], *options], play)
+
+    def watched(data: bytes) -> None:
+        """An input that breaks a rule is kept before the fuzzer ends the process."""
+        kept = FOUND / f"{name}-broken-{hashlib.sha256(data).hexdigest()[:16]}"
+        try:
+            play(data)
+        except BaseException:
+            kept.write_bytes(data)
+            sys.stderr.write(f"again by: tools/fuzz {name} --play {kept}\n")
+            raise
+
+    atheris.Setup([sys.argv[0], *options], watched)
     atheris.Fuzz()
 
 
@@ -106,7 +117,6 @@ def main() -> None:
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status:
-        sys.stderr.write(f"a rule was broken; again by: tools/fuzz {chosen.name} --play FILE\n")
         sys.exit(1)
     if chosen.minimise:
         minimise(chosen.name)

@@ -31,7 +31,7 @@ _FLASH = {
 }
 HELLO: dict[str, Any] = {
     "type": "hello",
-    "protocol": 1,
+    "protocol": 2,
     "agent_version": "0.1.0",
     "slot": "1",
     "board": "qemu-aarch64",
@@ -67,11 +67,22 @@ FROM_CARD: list[dict[str, Any]] = [
     },
     {"type": "failed", "order": "burn", "error": {"what": "no", "where": "slot 1"}},
     {"type": "pong"},
+    {"type": "settings_kept", "digest": _DIGEST, "error": {"what": "full"}},
+    {
+        "type": "kept",
+        "request": 1,
+        "logs": [{"name": "web", "start": 0, "end": 9}],
+        "cores": [
+            {"id": "1", "process": "web", "pid": 7, "signal": 11, "time": 1.5, "length": 9, "cut": True}
+        ],
+        "note": "",
+    },
+    {"type": "piece", "request": 2, "start": 5, "end": 9, "data": "aGVsbG8=", "error": {}},
 ]
 FROM_MASTER: list[dict[str, Any]] = [
     {
         "type": "welcome",
-        "protocol": 1,
+        "protocol": 2,
         "time": 1.5,
         "hostname": "slot1",
         "no_master_seconds": 2,
@@ -89,4 +100,17 @@ FROM_MASTER: list[dict[str, Any]] = [
     {"type": "hold", "reason": "wait"},
     {"type": "reset", "reason": "because"},
     {"type": "ping"},
+    {
+        "type": "settings",
+        "digest": _DIGEST,
+        "hostname": "web1",
+        "addresses": ["10.1.2.3/24"],
+        "files": [
+            {"path": "web/key", "mode": 384, "uid": 0, "gid": 0, "content": ["aGVsbG8="], "secret": True},
+            {"path": "web/conf", "mode": 420, "uid": 0, "gid": 0, "content": ["aGVsbG8="]},
+        ],
+        "environment": {"A": "b"},
+    },
+    {"type": "list_kept", "request": 1},
+    {"type": "read_kept", "request": 1, "what": "log", "name": "web", "start": -10},
 ]

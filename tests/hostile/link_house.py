@@ -41,7 +41,9 @@ class LinkHouse:
             said = m.read_from_card(document)
             self.session.card_said(said)
             if self.session.state is SessionState.GREETED:
-                self.session.master_said(m.Welcome(1, 0.0, "slot1"))
+                self.session.master_said(
+                    m.Welcome(said.protocol if said.protocol in (1, 2) else 2, 0.0, "slot1")
+                )
             again: Any = m.read_from_card(_through_json(m.to_document(said)))
         else:
             said = m.read_from_master(document)  # type: ignore[assignment]

@@ -74,5 +74,8 @@ TARGETS = {
         ),
     ),
     "http": Target(_http, ("netboot/http.py", "netboot/ranges.py", "netboot/names.py", "master/https.py")),
-    "link": Target(_link, ("link/frames.py", "link/wire.py", "link/messages.py", "link/session.py")),
+    "link": Target(
+        _link,
+        ("link/frames.py", "link/wire.py", "link/messages.py", "link/service.py", "link/session.py"),
+    ),
 }

@@ -51,7 +51,7 @@ class TftpHouse:
                 self.pool, self.bounds, HandClock(self.loop), self.events.append, network=self.wire
             )
             cards = directory(folder)
-            listener = TftpListener(
+            self._listener = TftpListener(
                 self.wire.packets(TFTP, None),
                 self.engine,
                 cards,
@@ -59,7 +59,7 @@ class TftpHouse:
                 identity=SERVER,
                 clock=HandClock(self.loop),
             )
-            listener.start()
+            self._listener.start()
         self._raw = self.wire.listeners[TFTP]
         card = cards.card_by_address(ADDRESSES[0])
         assert card is not None
@@ -119,7 +119,7 @@ class TftpHouse:
     def stop(self) -> None:
         """Nothing may be left of it."""
         with self.loop.running():
-            self.engine.stop()
+            self._listener.stop()
             self.loop.run_ready()
         assert not self.wire.transfers and self.bounds.running == 0 and not self.loop.timers
 
