@@ -14,16 +14,20 @@ from firmware_mgr import __version__
 from firmware_mgr.card.agent import Agent, AgentParts
 from firmware_mgr.card.boot_variables import BootVariables
 from firmware_mgr.card.cores import CoreShelf, catch_cores
+from firmware_mgr.card.data_volume import Ext4Volume
 from firmware_mgr.card.dress import dress_host
 from firmware_mgr.card.efi_variables import EfivarFs
 from firmware_mgr.card.fw_cfg import MappedRegisters, read_file
 from firmware_mgr.card.kept import AgentLog, KeptDesk
 from firmware_mgr.card.loader import LOADER_WORDS, LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
+from firmware_mgr.card.partitions import partition_node
 from firmware_mgr.card.runner import ProcessStatus, SetRunner, prepare_root
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.uplink import TlsUplink
 from firmware_mgr.flash.device import FileDevice
+from firmware_mgr.flash.gpt import DATA as DATA_PARTITION
+from firmware_mgr.flash.gpt import STORE
 from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import SlotId
 
@@ -33,8 +37,6 @@ DATA = RUN / "data"
 STATE = DATA / "state"
 #: linux/reboot.h
 _REBOOT_RESTART = 0x01234567
-#: The store's place in the table that `flash.gpt.plan` makes, as Linux numbers it.
-_STORE_NUMBER = 4
 
 log = logging.getLogger("agent")
 
@@ -95,9 +97,8 @@ async def run(own_log: AgentLog) -> None:
     def make_runner(
         on_change: Callable[[ProcessStatus], None], on_lost: Callable[[DeviceError], None]
     ) -> SetRunner:
-        partition = Path(f"{flash}{_STORE_NUMBER}")
         return SetRunner(
-            store_partition=partition,
+            store_partition=lambda: partition_node(flash, STORE),
             state_directory=STATE,
             run_directory=RUN,
             on_change=on_change,
@@ -111,9 +112,21 @@ async def run(own_log: AgentLog) -> None:
         catch_cores(RUN)
     except DeviceError as e:
         log.error("%s", e)
+    volume = Ext4Volume(flash, DATA_PARTITION, DATA)
     kept = KeptDesk(RUN / "log", own_log, CoreShelf(RUN))
     device = FileDevice(flash)
-    parts = AgentParts(settings, __version__, host, device, words, make_runner, uplink, kept, firmware)
+    parts = AgentParts(
+        settings,
+        __version__,
+        host,
+        device,
+        words,
+        make_runner,
+        uplink,
+        kept,
+        firmware=firmware,
+        data=volume,
+    )
     await Agent(parts).run()
 
 

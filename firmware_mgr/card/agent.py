@@ -17,6 +17,7 @@ from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
 from firmware_mgr.card.burn import Burner
 from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
+from firmware_mgr.card.data_keeper import DataKeeper, DataVolume
 from firmware_mgr.card.firmware import Firmware
 from firmware_mgr.card.identity import Identity
 from firmware_mgr.card.inspection import Inspection, control_report, inspect
@@ -84,7 +85,9 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """All that the agent is composed of. Without `kept` nothing is kept of logs and core dumps."""
+    """All that the agent is composed of. Without `kept` there are no logs and core dumps to be read; without
+    `data` what processes keep lies where `make_runner` puts it.
+    """
 
     settings: AgentSettings
     version: str
@@ -96,6 +99,7 @@ class AgentParts:
     kept: KeptDesk | None = None
     #: What has to be told when control was written; None: nothing, the loader reads it.
     firmware: Firmware | None = None
+    data: DataVolume | None = None
 
 
 class Agent:
@@ -110,6 +114,7 @@ class Agent:
         self._report_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
+        self._data = DataKeeper(parts.data, lambda: self._areas)
         self._settings = SettingsKeeper(parts.host, lambda: self._areas.state, self._flash_lock)
         self._runner = parts.make_runner(self._process_changed, self._world_lost)
         self._link: LinkStream | None = None
@@ -132,6 +137,10 @@ class Agent:
             for action in self._machine.receive(event, self._host.monotonic()):
                 await self._perform(action)
         await self._runner.stop()
+        try:
+            await self._data.close()
+        except DeviceError as e:
+            log.warning("reset all the same: %s", e)
         self._host.reset()
 
     async def _next_event(self) -> cm.Event:
@@ -174,6 +183,7 @@ class Agent:
         self._identity = identity.fitting(parts.settings.authority, self._slot)
         self._settings.load()
         await self._settings.dress_host()
+        await self._data.open()
         records = self._inspection.records
         self._machine = cm.CardMachine(
             records.validated, _policy(documents.get(NO_MASTER)), stored=frozenset(records.kept_sets)
@@ -291,7 +301,7 @@ class Agent:
         report = inspection.report
         if self._areas.partitions is not None:
             # Control may have been written since the inspection.
-            report = replace(report, control=control_report(self._areas))
+            report = replace(report, control=control_report(self._areas), data=self._data.report())
         return m.Hello(
             protocol=m.PROTOCOL_VERSION,
             agent_version=self._parts.version,
@@ -379,8 +389,12 @@ class Agent:
         )
         try:
             async with self._flash_lock:
+                if order.erase:
+                    await self._data.close()
                 burned = await asyncio.to_thread(burner.burn, order)
                 await self._inspect()
+            if self._machine.running is None:
+                await self._data.open()
         except FwmgrError as e:
             log.error("burn failed: %s", e)
             self._post(cm.JobFailed(cm.Order.BURN, e.document(), *burner.written))
@@ -400,7 +414,7 @@ class Agent:
             burned.boot_partition.value,
             burned.reboot_needed or self._machine.running not in (None, burned.set_digest),
             burned.seconds,
-            self._inspection.report,
+            replace(self._inspection.report, data=self._data.report()),
         )
         await self._confirm(self._settings.catch_up())
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))

@@ -5,7 +5,7 @@ Knows which areas there are and whether each can be read; what is in them is for
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from firmware_mgr.card.firmware import Firmware, ReadsControl
 from firmware_mgr.card.loader import LoaderWords
@@ -18,6 +18,7 @@ from firmware_mgr.flash.gpt import (
     BOOT_A,
     BOOT_B,
     CONTROL,
+    DATA,
     STATE,
     STORE,
     FlashLayout,
@@ -33,7 +34,9 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 
 #: What lies before the first partition: nothing but zeros means that nobody ever wrote a table.
 _HEAD_BYTES = 64 * 1024
+#: With and without room for what processes keep, which flash of earlier versions does not have.
 OUR_PARTITIONS = frozenset({CONTROL, BOOT_A, BOOT_B, STORE, STATE})
+OUR_TABLES = (OUR_PARTITIONS, OUR_PARTITIONS | {DATA})
 
 
 @dataclass
@@ -70,6 +73,10 @@ class Areas:
         written = write_control(self.window("control"), record)
         assert self.partitions is not None, "there is a window"
         self.firmware.follow(written, self.partitions, self.device.block_size)
+
+    def has(self, name: str) -> bool:
+        """Whether the table has a partition of that name."""
+        return any(partition.name == name for partition in self.partitions or ())
 
     @property
     def boot(self) -> BootPartitions:
@@ -110,10 +117,15 @@ def _open(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> Areas
     except FlashFormatError:
         head = device.read(0, min(_HEAD_BYTES, device.size))
         return Areas(device, layout, words, AreaState.BAD if any(head) else AreaState.EMPTY)
-    if {partition.name for partition in areas.partitions or ()} != OUR_PARTITIONS:
+    if {partition.name for partition in areas.partitions or ()} not in OUR_TABLES:
         return Areas(device, layout, words, AreaState.BAD, foreign=True)
     areas.open_stores()
     return areas
+
+
+def earlier_table(device: FlashDevice, layout: FlashLayout) -> tuple[Partition, ...]:
+    """The table that an earlier version made for the board. Raises DeviceError as `expected_table`."""
+    return expected_table(device, replace(layout, data=0))
 
 
 def expected_table(device: FlashDevice, layout: FlashLayout) -> tuple[Partition, ...]:

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from firmware_mgr.card.areas import Areas, expected_table
+from firmware_mgr.card.areas import Areas, earlier_table, expected_table
 from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control, needed_blobs
+from firmware_mgr.card.data_keeper import MADE
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.records import (
     STORED,
@@ -39,7 +40,7 @@ from firmware_mgr.flash.control import (
     read_control,
 )
 from firmware_mgr.flash.control_layout import Target
-from firmware_mgr.flash.gpt import write_table
+from firmware_mgr.flash.gpt import DATA, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link import messages as m
@@ -56,6 +57,8 @@ from firmware_mgr.package.layout import HEADER_SIZE
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 #: Pieces are fetched in runs of at most this many bytes.
 _RUN_BYTES = 8 * PIECE_SIZE
+#: Zeros over the start of what processes kept: no file system is found there any more.
+_WIPED_BYTES = 1 << 20
 
 
 class Blobs(Protocol):
@@ -171,6 +174,10 @@ class Burner:
     def _prepare_flash(self, erase: bool) -> None:
         areas = self.areas
         expected = expected_table(areas.device, areas.layout)
+        anew = erase and areas.in_use is None
+        if not anew and areas.partitions == earlier_table(areas.device, areas.layout):
+            # An earlier version's layout goes on: what is in flash is worth more than the sixth partition.
+            expected = areas.partitions
         if areas.foreign and not erase:
             raise DeviceError(
                 "flash carries another system's partition table",
@@ -179,11 +186,7 @@ class Burner:
                 found="another one",
                 hint="to lay the flash out anew, losing everything on it: fwmgr burn-all --erase",
             )
-        if (
-            areas.partitions is not None
-            and areas.partitions != expected
-            and not (erase and areas.in_use is None)
-        ):
+        if areas.partitions is not None and areas.partitions != expected and not anew:
             raise DeviceError(
                 "flash is laid out otherwise than the board file says",
                 where="partition table",
@@ -201,7 +204,13 @@ class Burner:
             areas.store_state = m.AreaState.GOOD
         if areas.state is None:
             areas.state = Store.format(areas.window("state"), store_id=os.urandom(16))
-        areas.state.commit(self.state_documents())
+        documents = dict(self.state_documents())
+        if anew and areas.has(DATA):
+            # Its magic goes first: a cut between the two leaves a file system that is found missing.
+            areas.window(DATA).write(0, bytes(_WIPED_BYTES))
+            areas.device.sync()
+            documents[MADE] = None
+        areas.state.commit(documents)
 
     @property
     def _store(self) -> Store:

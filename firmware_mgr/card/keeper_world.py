@@ -103,6 +103,7 @@ class KeeperWorld:
             "environment": dict(order.environment),
             "directory": order.directory,
             "user": str(order.user),
+            "state": order.state,
         }
         answer = await self._ask({"do": Request.SPAWN.value, "process": process}, [order.output])
         return int(answer["pid"])

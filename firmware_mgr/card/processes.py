@@ -55,7 +55,10 @@ class ProcessEnd:
 
 @dataclass(frozen=True, slots=True)
 class SpawnOrder:
-    """A process to start. `program` and `directory` are paths in the world, `output` our descriptor."""
+    """A process to start. `program` and `directory` are paths in the world, `output` our descriptor.
+
+    `state` is the directory in the world that is made the user's own, if any.
+    """
 
     program: str
     argv: tuple[str, ...]
@@ -63,6 +66,7 @@ class SpawnOrder:
     directory: str
     user: User
     output: int
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

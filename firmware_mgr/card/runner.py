@@ -99,7 +99,8 @@ class _Member:
 class SetRunner:
     """Runs one set at a time. For one event loop.
 
-    `store_partition` is the block device node of the store, `run_directory` a directory in RAM of which
+    `store_partition` is the block device node of the store, or finds it (it may raise DeviceError);
+    `run_directory` a directory in RAM of which
     `log/`, `run/`, `tmp/` and `world/` are ours. `on_change` is told every change of a process's status,
     `on_lost` that the set's world is gone: only a new start can bring the set back.
     """
@@ -107,7 +108,7 @@ class SetRunner:
     def __init__(
         self,
         *,
-        store_partition: Path,
+        store_partition: Path | Callable[[], Path],
         state_directory: Path,
         run_directory: Path,
         on_change: Callable[[ProcessStatus], None],
@@ -226,11 +227,14 @@ class SetRunner:
         try:
             self._prepare_directories()
             lay_out(self._settings, self._directory / "settings")
+            for package, _ in specs:
+                (self._state / package.ref.name).mkdir(mode=0o750, exist_ok=True)
             for package, spec in specs:
                 log = ProcessLog(self._directory / "log" / f"{spec.name}.log")
                 self._members.append(_Member(package, ProcessMachine(spec, self._limits), log))
             self._notify = NotifySocket(self._directory / "run" / NOTIFY_NAME, self._on_notice)
-            partition_size = await asyncio.to_thread(self._around.measure, self._partition)
+            partition = self._partition if isinstance(self._partition, Path) else self._partition()
+            partition_size = await asyncio.to_thread(self._around.measure, partition)
         except OSError as e:
             raise DeviceError(
                 "set cannot be prepared", where=str(e.filename or f"set {name}"), found=e.strerror or str(e)
@@ -243,7 +247,7 @@ class SetRunner:
             SETTINGS_PLACE: self._directory / "settings",
         }
         scratch, fixed = self._directory / "world", frozenset({SETTINGS_PLACE})
-        order = WorldOrder(self._partition, *images, shared, scratch, fixed)
+        order = WorldOrder(partition, *images, shared, scratch, fixed)
         self._world = await self._worlds.make(order, self._on_end)
 
     def _prepare_directories(self) -> None:
@@ -300,9 +304,18 @@ class SetRunner:
             if self._world is None:
                 raise DeviceError("the set has no world", where=member.title)
             given = {**dict(spec.environment), **variables(self._settings)}
-            environment = (*given.items(), ("NOTIFY_SOCKET", f"/run/{NOTIFY_NAME}"))
+            state = f"/state/{member.package.ref.name}"
+            given |= {"NOTIFY_SOCKET": f"/run/{NOTIFY_NAME}", "STATE_DIRECTORY": state}
             program = f"/{spec.module}"
-            order = SpawnOrder(program, spec.argv, environment, spec.working_directory, spec.user, output)
+            order = SpawnOrder(
+                program,
+                spec.argv,
+                tuple(given.items()),
+                spec.working_directory,
+                spec.user,
+                output,
+                state if member.package.toc.processes[0] == spec else "",
+            )
             pid = await self._world.spawn(order)
         except (FwmgrError, OSError) as e:
             self._tell(member, s.SpawnFailed(str(e)))

@@ -61,6 +61,7 @@ class AgentSettings:
                     int(areas["store"] or 0),
                     int(areas["state"]),
                     BOOT_TYPES[document["loader"]],
+                    data=int(areas.get("data", 0)),
                 ),
                 slot_register=Path(document["slot_register"]),
                 slot_fw_cfg=_fw_cfg(document.get("slot_fw_cfg")),

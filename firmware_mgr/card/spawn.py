@@ -33,6 +33,7 @@ class SpawnRequest:
     environment: dict[str, str]
     directory: str
     user: str
+    state: str = ""
 
 
 def spawn(request: SpawnRequest, world: int, output: int) -> int:
@@ -76,6 +77,11 @@ def _become(request: SpawnRequest, user: User, world: int, output: int, report: 
             os.dup2(descriptor, standard)
         step = "oom_score_adj"
         _write("/proc/self/oom_score_adj", OOM_SCORE)
+        if request.state:
+            step = f"directory {request.state}"
+            owner = os.stat(request.state)
+            if (owner.st_uid, owner.st_gid) != (identity.uid, identity.gid):
+                os.chown(request.state, identity.uid, identity.gid)
         step = f"user {request.user}"
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)

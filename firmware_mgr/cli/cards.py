@@ -167,6 +167,10 @@ def _card_table(card: dict[str, Any]) -> Table:
             rows.append((f"boot partition {letter}", f"{part['state']} {part['version']}{bad}"))
         free = f", {flash['free'] >> 20} of {flash['size'] >> 20} MiB free" if flash["size"] else ""
         rows.append(("store", f"{flash['store']}{free}"))
+        kept = flash.get("data")
+        if kept:
+            room = f", {kept['free'] >> 20} of {kept['size'] >> 20} MiB free" if kept["size"] else ""
+            rows.append(("state of processes", f"{kept['state']}{room} {kept['detail']}"))
         for package in flash["packages"]:
             bad = f", {package['bad_modules']} bad" if package["bad_modules"] else ""
             rows.append(

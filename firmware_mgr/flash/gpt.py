@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 CONTROL, BOOT_A, BOOT_B, STORE, STATE = PARTITION_NAMES = ("control", "boot-a", "boot-b", "store", "state")
+#: The sixth, where the layout has it.
+DATA = "data"
 LINUX_DATA = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 LINUX_RESERVED = UUID("8da63339-0007-60c0-c436-083ac8230908")
 EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -33,7 +35,8 @@ DEFAULT_DISK_GUID = UUID("7d1f6b0e-52a1-5d58-9a53-66776d677231")
 class FlashLayout:
     """Sizes of the partitions in bytes, multiples of 1 MiB; `boot` is the size of each of the two.
 
-    A `store` of 0 takes what the others leave. `boot_type` is the type that the board's firmware looks for.
+    A `store` of 0 takes what the others leave; with a `data` of 0 there is none. `boot_type` is the type that
+    the board's firmware looks for.
     """
 
     control: int
@@ -41,11 +44,12 @@ class FlashLayout:
     store: int
     state: int
     boot_type: UUID = LINUX_DATA
+    data: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("control", "boot", "store", "state"):
+        for name in ("control", "boot", "store", "state", "data"):
             size: int = getattr(self, name)
-            if size < 0 or size % MIB or (size == 0 and name != "store"):
+            if size < 0 or size % MIB or (size == 0 and name not in ("store", "data")):
                 raise UsageError("bad partition size", where=name, expected="whole MiB, over 0", found=size)
 
 
@@ -68,9 +72,9 @@ class Partition:
 def plan(
     layout: FlashLayout, device_size: int, *, disk_guid: UUID = DEFAULT_DISK_GUID
 ) -> tuple[Partition, ...]:
-    """The five partitions of a device of `device_size` bytes. Raises UsageError when they do not fit."""
+    """The partitions of a device of `device_size` bytes. Raises UsageError when they do not fit."""
     usable = (device_size // MIB - 2) * MIB
-    fixed = layout.control + 2 * layout.boot + layout.state
+    fixed = layout.control + 2 * layout.boot + layout.state + layout.data
     needed = fixed + (layout.store or MIB)
     if needed > usable:
         raise UsageError(
@@ -85,6 +89,7 @@ def plan(
         (BOOT_B, layout.boot, layout.boot_type),
         (STORE, layout.store or usable - fixed, LINUX_RESERVED),
         (STATE, layout.state, LINUX_DATA),
+        *(((DATA, layout.data, LINUX_DATA),) if layout.data else ()),
     )
     partitions: list[Partition] = []
     offset = MIB

@@ -105,7 +105,8 @@ class Console(_Section):
 
 
 class Flash(_Section):
-    """The card's flash and its areas, in bytes. `store` None means: all that the others leave."""
+    """The card's flash and its areas, in bytes. `store` None means: all that the others leave;
+    `data` None: processes have nothing in flash."""
 
     device: DevicePath
     size: Size
@@ -113,6 +114,7 @@ class Flash(_Section):
     boot: Size
     store: StoreSize
     state: Size
+    data: Size | None = None
 
 
 class Kernel(_Section):
@@ -287,10 +289,10 @@ def faults_as_usage_error(error: ValidationError, path: Path) -> UsageError:
 def _check_areas(board: Board, path: Path) -> None:
     """The areas, with the partition tables at both ends, must fit the flash."""
     flash = board.flash
-    areas = flash.control + 2 * flash.boot + (flash.store or ALIGNMENT) + flash.state
+    areas = flash.control + 2 * flash.boot + (flash.store or ALIGNMENT) + flash.state + (flash.data or 0)
     if areas + 2 * ALIGNMENT > flash.size:
         raise UsageError(
-            "flash.control, boot (twice), store and state do not fit flash.size",
+            "flash.control, boot (twice), store, state and data do not fit flash.size",
             where=str(path),
             expected=f"at most {(flash.size - 2 * ALIGNMENT) // ALIGNMENT} MiB together",
             found=f"{areas // ALIGNMENT} MiB",

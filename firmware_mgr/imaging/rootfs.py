@@ -205,6 +205,7 @@ def _settings(board: Board, version: str, built: int) -> bytes:
             "boot": board.flash.boot,
             "store": board.flash.store or 0,
             "state": board.flash.state,
+            "data": board.flash.data or 0,
         },
     }
     return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"

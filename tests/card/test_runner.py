@@ -14,6 +14,7 @@ from firmware_mgr.card.notify import Notice
 from firmware_mgr.card.runner import Limits, ProcessState, ProcessStatus, SetRunner
 from firmware_mgr.flash.store_geometry import Extent
 from firmware_mgr.lab.sim.worlds import Script, TwinWorlds
+from firmware_mgr.link.service import Settings, SettingsFile
 from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.process import ProcessSpec, Restart
@@ -75,7 +76,15 @@ async def test_processes_start_in_the_order_of_the_set(card: Card) -> None:
     statuses = await card.runner.start("s", [application, base, tools], lambda _: extent)
     assert [status.name for status in statuses] == ["z", "a", "b"]
     assert [order.argv[0] for order in card.worlds.world.orders] == ["z", "a", "b"]
-    assert card.worlds.world.orders[0].environment == (("B", "2"), ("NOTIFY_SOCKET", "/run/fwmgr-notify"))
+    first, second, third = card.worlds.world.orders
+    assert dict(first.environment) == {
+        "B": "2",
+        "NOTIFY_SOCKET": "/run/fwmgr-notify",
+        "STATE_DIRECTORY": "/state/application",
+    }
+    # A package's directory is its first process's own.
+    assert [first.state, second.state, third.state] == ["/state/application", "/state/tools", ""]
+    assert sorted(path.name for path in (card.directory / "state").iterdir()) == ["application", "tools"]
     assert statuses[0].package == application.ref
     assert all(status.state is ProcessState.READY and status.pid for status in statuses)
 
@@ -210,3 +219,33 @@ async def test_word_of_another_process_counts_for_nothing(card: Card) -> None:
     (status,) = await card.start(spec("p"))
     card.runner._on_notice(status.pid + 1, Notice(status="I am p"))
     assert card.runner.statuses()[0].detail == ""
+
+
+async def test_settings_are_put_before_the_processes_and_win_over_the_package(card: Card) -> None:
+    file = SettingsFile("web/key", 0o400, 0, 0, (b"secret",), secret=True)
+    given = Settings(Digest.of(b"x"), files=(file,), environment={"B": "3", "NOTIFY_SOCKET": "/tmp/x"})
+    packages = [package("p", FILES, [spec("a")])]
+    extent = Extent(4096, len(b"not run here"))
+    await card.runner.start("s", packages, lambda _: extent, given)
+    world = card.worlds.world
+    environment = dict(world.orders[0].environment)
+    assert (environment["B"], environment["NOTIFY_SOCKET"]) == ("3", "/run/fwmgr-notify")
+    assert world.order.read_only == {"run/settings"}
+    assert (world.order.shared["run/settings"] / "web" / "key").read_bytes() == b"secret"
+    await card.runner.stop()
+    assert not (card.directory / "run" / "settings").exists()
+
+
+async def test_a_store_that_is_looked_for_and_not_there_is_said(card: Card) -> None:
+    def missing() -> Path:
+        raise DeviceError("no such partition on the disk", where="/dev/vda", expected="store")
+
+    runner = SetRunner(
+        store_partition=missing,
+        state_directory=card.directory / "state",
+        run_directory=card.directory / "run",
+        on_change=card.changes.append,
+        worlds=card.worlds,
+    )
+    with pytest.raises(DeviceError, match="no such partition"):
+        await runner.start("s", [package("p", FILES, [spec("a")])], lambda _: Extent(0, 1))

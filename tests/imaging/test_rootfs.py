@@ -167,6 +167,7 @@ def test_the_agents_settings_come_from_the_board(recipe: Recipe, site: SiteInput
         "boot": 128 << 20,
         "store": 0,
         "state": 16 << 20,
+        "data": 64 << 20,
     }
 
 

@@ -79,11 +79,15 @@ class Site:
 
     def make(self) -> Site:
         """Keys, trust, boot image, package: the commands of a user's first day."""
-        fwmgr("key", "new", "site", "--dir", self.key.parent)
-        fwmgr("master", "trust", self.key.with_suffix(".pem"), "--dir", self.master.directory)
+        self.make_trust()
         self.build_image(self.image)
         fwmgr("package", "build", PACKAGE, "--key", self.key, "--out", self.package)
         return self
+
+    def make_trust(self) -> None:
+        """A package key, and the trust that boot images carry."""
+        fwmgr("key", "new", "site", "--dir", self.key.parent)
+        fwmgr("master", "trust", self.key.with_suffix(".pem"), "--dir", self.master.directory)
 
     def build_image(
         self,
@@ -91,10 +95,13 @@ class Site:
         *,
         version: str | None = None,
         breakage: Breakage | None = None,
+        agent: Path = SHIPPED_SOURCE,
         board: str | Path = BOARD,
     ) -> BootImage:
-        """A boot image with this site's trust. With `breakage` its agent is replaced by that."""
-        source = SHIPPED_SOURCE
+        """A boot image with this site's trust. `agent` is the folder `firmware_mgr` that its agent's code is
+        taken from; with `breakage` its agent is replaced by that.
+        """
+        source = agent
         if breakage is not None:
             source = self.directory / f"source-{breakage.name.lower()}" / "firmware_mgr"
             shutil.copytree(SHIPPED_SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))

@@ -60,7 +60,7 @@ class SimImage:
 
     def encode(self, size: int = DEFAULT_SIZE) -> bytes:
         """`size` bytes, or as many as the document needs."""
-        layout = {name: getattr(self.layout, name) for name in ("control", "boot", "store", "state")}
+        layout = {name: getattr(self.layout, name) for name in ("control", "boot", "store", "state", "data")}
         document = canonical_json(
             {
                 "board": self.board,
@@ -130,7 +130,7 @@ def read_script(raw: bytes) -> tuple[str, Digest]:
 
 def layout_of(board: Board) -> FlashLayout:
     flash = board.flash
-    return FlashLayout(flash.control, flash.boot, flash.store or 0, flash.state)
+    return FlashLayout(flash.control, flash.boot, flash.store or 0, flash.state, data=flash.data or 0)
 
 
 def build_sim_image(
