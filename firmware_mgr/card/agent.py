@@ -411,7 +411,7 @@ class Agent:
             burned.set_digest,
             burned.boot_bytes_written,
             burned.package_bytes_written,
-            burned.boot_partition.value,
+            "" if burned.boot_partition is None else burned.boot_partition.value,
             burned.reboot_needed or self._machine.running not in (None, burned.set_digest),
             burned.seconds,
             replace(self._inspection.report, data=self._data.report()),

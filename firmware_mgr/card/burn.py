@@ -7,6 +7,7 @@ Knows the order of writes that no power cut can hurt:
 4. Boot image pieces that differ; sync; the whole image read back.
 5. Modules that are missing or bad; then one transaction with the records of set, packages and boot image.
 6. Control: the target goes on trial.
+Where the image is not to be saved, 3 and 4 are left out, and control says netboot.
 A cut at any point leaves either the old way to boot, or netboot; the same order again goes on where it was.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from firmware_mgr.card.areas import Areas, earlier_table, expected_table
@@ -39,7 +40,7 @@ from firmware_mgr.flash.control import (
     fall_back,
     read_control,
 )
-from firmware_mgr.flash.control_layout import Target
+from firmware_mgr.flash.control_layout import Maker, Target
 from firmware_mgr.flash.gpt import DATA, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
@@ -83,7 +84,7 @@ class Burned:
     set_digest: Digest
     boot_bytes_written: int
     package_bytes_written: int
-    boot_partition: Letter
+    boot_partition: Letter | None  # None: the boot image was not to be saved
     reboot_needed: bool
     seconds: float
 
@@ -114,10 +115,12 @@ class Burner:
         layout = self._check_image(order)
         packages = [self._fetch_head(ref) for ref in order.wanted.packages]
         self._prepare_flash(order.erase)
-        target = self._burn_boot(order, layout)
+        target = self._burn_boot(order, layout) if order.save_image else None
         self._burn_packages(order, packages, target, layout)
-        reboot = target is not self.areas.in_use
-        if reboot:
+        reboot = target is not None and target is not self.areas.in_use
+        if target is None:
+            self._leave_to_network()
+        elif reboot:
             self._put_on_trial(target, order.trial_tries)
         return Burned(
             order.wanted.digest,
@@ -294,7 +297,7 @@ class Burner:
     # 5. Packages and records.
 
     def _burn_packages(
-        self, order: m.Burn, packages: list[_Package], target: Letter, layout: BootImageLayout
+        self, order: m.Burn, packages: list[_Package], target: Letter | None, layout: BootImageLayout
     ) -> None:
         store = self._store
         bad = store.bad_blobs()
@@ -360,13 +363,18 @@ class Burner:
         return keep | (needed_blobs(self._store, self.keyring, self.cpu) or set(self._store.blobs()))
 
     def _commit(
-        self, order: m.Burn, documents: dict[str, bytes | None], target: Letter, layout: BootImageLayout
+        self,
+        order: m.Burn,
+        documents: dict[str, bytes | None],
+        target: Letter | None,
+        layout: BootImageLayout,
     ) -> None:
         name, value = set_document(order.wanted)
         documents[name] = value
         documents[STORED] = order.wanted.digest.hex.encode()
-        name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
-        documents[name] = value
+        if target is not None:
+            name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
+            documents[name] = value
         kept = {STORED, VALIDATED, *documents}
         records = read_records(self._store.documents())
         wanted_packages = {ref.digest for ref in order.wanted.packages}
@@ -383,6 +391,17 @@ class Burner:
         self._store.commit(documents)
 
     # 6. Control.
+
+    def _leave_to_network(self) -> None:
+        """From now on the loader goes to the network, whatever the boot partitions hold of earlier days."""
+        if self.areas.in_use is not None:
+            return  # what runs is the wanted image
+        window = self.areas.window("control")
+        record = read_control(window).record
+        if record is None or record.boot is not Target.NETBOOT or record.trial is not None:
+            wanted = replace(record or NOTHING_COMMITTED, boot=Target.NETBOOT, trial=None)
+            self.areas.set_control(replace(wanted, made=Maker.AGENT))
+        heal_control(self.areas)
 
     def _put_on_trial(self, target: Letter, tries: int) -> None:
         window = self.areas.window("control")

@@ -231,7 +231,8 @@ class BootPieces:
 class Burn:
     """Master to card: make flash hold this set; write only what is not there already.
 
-    `erase` allows flash to be laid out anew that carries another system's partition table.
+    `erase` allows flash to be laid out anew that carries another system's partition table. Without
+    `save_image` the boot partitions are left alone, and the loader is told to netboot (agents of version 2).
     """
 
     TYPE: ClassVar[str] = "burn"
@@ -239,6 +240,7 @@ class Burn:
     boot_pieces: BootPieces
     trial_tries: int = 3
     erase: bool = False
+    save_image: bool = True
 
 
 @dataclass(frozen=True, slots=True)

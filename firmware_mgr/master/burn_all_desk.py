@@ -149,9 +149,8 @@ class BurnAllDesk:
             if work.unfit:
                 continue
             # A card that waits behind the barrier would wait for ever.
-            await self._engine.happened(
-                self._engine.roster.get(slot), CardEvent.SYSTEM_RESET, "burn-all cancelled"
-            )
+            entry = self._engine.roster.get(slot)
+            await self._engine.happened(entry, self._way_out(entry), "burn-all cancelled")
         return self.operations[identifier]
 
     async def _close_doors(self, operation: Operation) -> None:
@@ -244,10 +243,18 @@ class BurnAllDesk:
             await self._close_doors(operation)
         await self._keep(changed)
         for slot in step.cards:
-            if step.event is not None:
-                await self._engine.happened(self._engine.roster.get(slot), step.event)
+            entry = self._engine.roster.get(slot)
+            if step.event is CardEvent.SYSTEM_RESET:
+                await self._engine.happened(entry, self._way_out(entry))
+            elif step.event is not None:
+                await self._engine.happened(entry, step.event)
         if not step.state.finished and not step.cards:
             self._engine.post(self.advance)
+
+    def _way_out(self, entry: Entry) -> CardEvent:
+        """From behind the barrier: by a restart, or as it is when its pristine order needs none (R-3.1)."""
+        as_it_is = entry.runs_as_it_is and entry.link is not None
+        return CardEvent.RELEASED if as_it_is else CardEvent.SYSTEM_RESET
 
     async def _keep(self, operation: Operation) -> None:
         record = operation.record()

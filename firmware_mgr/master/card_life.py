@@ -23,12 +23,14 @@ class CardEvent(Enum):
     RUNNABLE = "runnable"  # hello: its flash holds what it should run
     NEEDS_BURN = "needs burn"  # hello: something is missing or bad
     KEEPS_RUNNING = "keeps running"  # hello: it runs a validated set, another one is wanted at the next boot
+    NEEDS_NETBOOT = "needs netboot"  # hello: it has to start another image, and from the network
     NOTHING_TO_RUN = "nothing to run"  # hello: no software set for it, or it does not fit
     STORED_WAIT = "stored, wait"  # stored, and others are still burning
     STORED_REBOOT = "stored, reboot"  # stored, and the boot image changed
     STORED_RUN = "stored, run"  # stored, and what runs is the wanted boot image
     ALL_STORED = "all stored"
     SYSTEM_RESET = "system reset"
+    RELEASED = "released"  # as a system reset, of a card that runs the wanted image and needs no restart
     RUNNING = "running"
     REFUSED = "refused"  # the card said that it cannot carry out an order
     LINK_LOST = "link lost"
@@ -47,6 +49,7 @@ class Do(Enum):
     SEND_RUN = "send run"
     SEND_HOLD = "send hold"
     TRY_AGAIN = "power cycle, into netboot after enough tries, or give up"
+    TRY_NETBOOT = "power cycle into netboot, or give up after enough tries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ _RUN = Step(_S.VALIDATED, Do.SEND_RUN)
 _HOLD = Step(_S.HELD, Do.SEND_HOLD)
 _BOOT = Step(_S.BOOTING, Do.CYCLE)
 _AGAIN = Step(_S.BOOTING, Do.TRY_AGAIN)
+_OVER_NETWORK = Step(_S.RESET, Do.TRY_NETBOOT)
 _GONE = Step(_S.ABSENT)
 _COMES = Step(_S.BOOTING)
 _LOST = Step(_S.LOST)
@@ -78,12 +82,14 @@ _ANYWHERE: dict[CardEvent, Step | None] = {
     _E.RUNNABLE: _RUN,
     _E.NEEDS_BURN: _BURN,
     _E.KEEPS_RUNNING: Step(_S.IN_SERVICE),
+    _E.NEEDS_NETBOOT: _OVER_NETWORK,
     _E.NOTHING_TO_RUN: _HOLD,
     _E.STORED_WAIT: _STAY,
     _E.STORED_REBOOT: _STAY,
     _E.STORED_RUN: _STAY,
     _E.ALL_STORED: _STAY,
     _E.SYSTEM_RESET: _STAY,
+    _E.RELEASED: _STAY,
     _E.RUNNING: _STAY,
     _E.REFUSED: Step(_S.FAILED),
     _E.LINK_LOST: _STAY,
@@ -106,11 +112,12 @@ _OWN: dict[CardState, dict[CardEvent, Step | None]] = {
     _S.STORED: {
         _E.ALL_STORED: Step(_S.READY),
         _E.SYSTEM_RESET: _BOOT,
+        _E.RELEASED: _RUN,
         _E.STORED_WAIT: _WAIT,
         _E.STORED_REBOOT: _BOOT,
         _E.STORED_RUN: _RUN,
     },
-    _S.READY: {_E.SYSTEM_RESET: _BOOT, _E.STORED_WAIT: Step(_S.READY, Do.SEND_HOLD)},
+    _S.READY: {_E.SYSTEM_RESET: _BOOT, _E.RELEASED: _RUN, _E.STORED_WAIT: Step(_S.READY, Do.SEND_HOLD)},
     _S.BOOTING: {_E.DEADLINE: _AGAIN},
     _S.AWAITING_VALIDATION: {_E.DEADLINE: _AGAIN, _E.LINK_LOST: _LOST},
     _S.VALIDATED: {_E.RUNNING: Step(_S.IN_SERVICE), _E.DEADLINE: _AGAIN, _E.LINK_LOST: _LOST},
@@ -181,19 +188,23 @@ def after(
     tries = life.tries
     if step.state is CardState.IN_SERVICE or event is CardEvent.BURN_ASKED:
         tries = 0
+    if step.do is Do.TRY_NETBOOT:
+        return _try_again(replace(life, since=now), limits, reason, over_network=True)
     if step.do is not Do.TRY_AGAIN:
         return CardLife(step.state, now, tries, reason), step.do
-    return _try_again(replace(life, since=now), limits, reason)
-
-
-def _try_again(life: CardLife, limits: Deadlines, blame: str) -> tuple[CardLife, Do]:
-    tries = life.tries + 1
     waited = limits.of(life.state)
-    why = f"nothing heard in state “{life.state.value}” for {waited:g} s" + (f"; {blame}" if blame else "")
+    why = f"nothing heard in state “{life.state.value}” for {waited:g} s" + (f"; {reason}" if reason else "")
+    return _try_again(replace(life, since=now), limits, why)
+
+
+def _try_again(
+    life: CardLife, limits: Deadlines, why: str, *, over_network: bool = False
+) -> tuple[CardLife, Do]:
+    tries = life.tries + 1
     if tries > limits.tries:
         reason = f"{why}; given up after {life.tries} power cycles"
         return CardLife(CardState.FAILED, life.since, life.tries, reason), Do.NOTHING
-    from_network = life.state in (CardState.RESET, CardState.NETBOOTING) or tries > limits.tries_from_flash
-    if from_network:
+    waits_for_network = life.state in (CardState.RESET, CardState.NETBOOTING)
+    if over_network or waits_for_network or tries > limits.tries_from_flash:
         return CardLife(CardState.RESET, life.since, tries, why), Do.CYCLE_NETBOOT
     return CardLife(CardState.BOOTING, life.since, tries, why), Do.CYCLE

@@ -20,18 +20,23 @@ from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
 from firmware_mgr.master.settings_desk import SettingsDesk
-from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh
+from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, unstored
 from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.master.wishes import Wishes
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.pristine import STORE_FIRST, PristineOrder, Provisioning
 
 log = logging.getLogger(__name__)
+
+#: The protocol version since which agents can be provisioned in any order.
+ORDERS_SINCE = 2
 
 _RULINGS = {
     Ruling.RUN: CardEvent.RUNNABLE,
     Ruling.BURN: CardEvent.NEEDS_BURN,
     Ruling.HOLD: CardEvent.NOTHING_TO_RUN,
+    Ruling.NETBOOT: CardEvent.NEEDS_NETBOOT,
     Ruling.KEEP: CardEvent.KEEPS_RUNNING,
 }
 
@@ -136,6 +141,8 @@ class Conversation:
             changes["rejected"] = (*record.rejected, verdict.rejects)
         await self._engine.roster.write(entry, self._engine.clock(), **changes)
         entry.target = verdict.target
+        entry.saves_image, entry.final = verdict.save_image, verdict.final
+        entry.runs_as_it_is = verdict.ruling is Ruling.RUN and self._needs_no_restart(entry)
         event = _RULINGS[verdict.ruling]
         if entry.life.state not in (CardState.STORED, CardState.READY, CardState.IN_SERVICE):
             # A phase of its own in the table of seconds: the card is up and not judged yet.
@@ -177,9 +184,19 @@ class Conversation:
 
     def _verdict(self, entry: Entry, hello: m.Hello) -> Verdict:
         record = entry.record
+        how = self._provisioning(entry)
         if record.wanted is not None and self._desk.behind_barrier(entry.slot):
-            return judge_fresh(hello, record.wanted)
-        return judge(hello, record.wanted, record.last_good, frozenset(record.rejected))
+            return judge_fresh(hello, record.wanted, how)
+        return judge(hello, record.wanted, record.last_good, frozenset(record.rejected), how)
+
+    def _provisioning(self, entry: Entry) -> Provisioning:
+        """In which order the card is provisioned; an agent of version 1 knows only one."""
+        if entry.hello is not None and entry.hello.protocol < ORDERS_SINCE:
+            return STORE_FIRST
+        return self._wishes.provisioning(entry)[0]
+
+    def _needs_no_restart(self, entry: Entry) -> bool:
+        return self._provisioning(entry).order is not PristineOrder.STORE_FIRST
 
     # Reports.
 
@@ -219,10 +236,19 @@ class Conversation:
         await self._burn_log.append(entry.slot, entry.target, message, entry.record.key_fingerprint, now)
         await self._desk.stored(entry.slot, message)
         await self._engine.roster.write(entry, now, renewable=False, actual=to_plain(message.flash))
-        if self._desk.behind_barrier(entry.slot):
+        lack = unstored(message, entry.target, save_image=entry.saves_image)
+        in_ram = self._provisioning(entry).order is PristineOrder.FROM_RAM
+        reboot = message.reboot_needed and not (in_ram and entry.record.running is None)
+        entry.runs_as_it_is = not reboot and self._needs_no_restart(entry)
+        reason = ""
+        if lack:
+            event, reason = CardEvent.REFUSED, f"it says that all is stored, but {lack}"
+        elif not entry.final:
+            event, reason = CardEvent.STORED_REBOOT, "the boot image is stored; packages come next"
+        elif self._desk.behind_barrier(entry.slot):
             event, reason = CardEvent.STORED_WAIT, "stored; waiting for the other cards"
         else:
-            event, reason = CardEvent.STORED_REBOOT if message.reboot_needed else CardEvent.STORED_RUN, ""
+            event = CardEvent.STORED_REBOOT if reboot else CardEvent.STORED_RUN
         await self._engine.happened(entry, event, reason)
 
     async def _running(self, entry: Entry, message: m.Running) -> None:

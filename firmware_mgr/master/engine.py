@@ -189,7 +189,7 @@ class Engine:
             return
         entry.progress = ("", 0, 0, 0)
         erase = self.watcher is not None and self.watcher.may_erase(entry)
-        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries, erase))
+        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries, erase, entry.saves_image))
 
     # Power.
 

@@ -51,6 +51,9 @@ class Entry:
     link: Link | None = None
     hello: Hello | None = None
     target: SoftwareSet | None = None  # what the last verdict told the card to burn or run
+    saves_image: bool = True  # whether that burn includes the boot image
+    final: bool = True  # whether nothing is lacking after it
+    runs_as_it_is: bool = False  # it has stored, and needs no restart to run that
     progress: tuple[str, int, int, int] = ("", 0, 0, 0)
     processes: list[dict[str, Any]] = field(default_factory=list)
     traffic: Traffic = field(default_factory=Traffic)

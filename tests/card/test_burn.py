@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
 
@@ -357,3 +358,33 @@ def test_an_update_cut_anywhere_leaves_a_card_that_boots_old_or_new() -> None:
                 case
             )
     raise AssertionError("the burn never ends")
+
+
+def test_a_burn_without_the_image_leaves_boot_partitions_alone_and_says_netboot() -> None:
+    device, master = flash(), Master()
+    old = master.order("1", 1)
+    burner(device, master).burn(old)
+    commit_boot(opened(device, FROM_A), old.wanted.digest, KEYRING, CpuArch.AARCH64)
+    assert boots(device, old) is Target.A
+    order = replace(master.order("2", 2), save_image=False)
+    burned = burner(device, master).burn(order)
+    assert burned.boot_partition is None and not burned.reboot_needed and burned.boot_bytes_written == 0
+    assert boots(device, order) is Target.NETBOOT
+    found = looked(device)
+    assert found.report.boot_a.image == old.wanted.boot_image.digest
+    assert order.wanted.digest in found.records.kept_sets
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_cut_in_a_burn_without_the_image_is_mended_by_the_same_order(cut: Cut) -> None:
+    master = Master()
+    order = replace(master.order(), save_image=False)
+    for step in range(0, 60, 7):
+        device = flash()
+        device.cut_power(step, cut)
+        with suppress(PowerCut):
+            burner(device, master).burn(order)
+        device.crash(random.Random(step))
+        burner(device, master).burn(order)
+        assert boots(device, order) is Target.NETBOOT
+        assert order.wanted.digest in looked(device).records.kept_sets
