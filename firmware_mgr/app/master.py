@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +30,7 @@ from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
 from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
-from firmware_mgr.master.intake import Intake, ReadImage
+from firmware_mgr.master.intake import Intake, ReadImage, Site
 from firmware_mgr.master.leases import CatalogueLeases
 from firmware_mgr.master.link_server import LinkServer, listen_tcp
 from firmware_mgr.master.migration import migrate_catalogue
@@ -40,9 +40,9 @@ from firmware_mgr.master.service import Master
 from firmware_mgr.master.service_manager import ServiceManager
 from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
 from firmware_mgr.master.site import NETWORK_MOVED, MasterPaths
-from firmware_mgr.master.trust import open_authority, open_record_key
+from firmware_mgr.master.trust import key_fingerprint, open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.netboot.clock import Clock, SystemClock
 from firmware_mgr.netboot.served import BootFile
@@ -122,7 +122,11 @@ def read_image(folder: Path, boards: Mapping[str, BoardFacts]) -> ReadImage:
     }
     board.check_lengths({name: length for name, (_, _, length) in files.items()}, where)
     pieces = BootPieces(partition.piece_size, partition.pieces)
-    return ReadImage(manifest.reference, image.path(PARTITION_FILE), pieces, files)
+    read = ReadImage(manifest.reference, image.path(PARTITION_FILE), pieces, files)
+    if manifest.trust is None:
+        return read
+    keys = tuple(Digest(key) for key in manifest.trust.keys)
+    return replace(read, authority=manifest.trust.authority, keys=keys)
 
 
 def known_boards(extra: Sequence[Path] = ()) -> dict[str, BoardFacts]:
@@ -242,6 +246,7 @@ def compose(
         lambda: Keyring.from_directory(paths.keys),
         lambda folder: read_image(folder, ground.boards),
         ground.unix,
+        site=Site(Digest(key_fingerprint(authority.certificate.public_key())), paths.trust),
     )
     link = LinkServer(master.conversation, authority.link_context(), host, ports.link, ground.listen)
     parts: list[Part] = [

@@ -27,6 +27,8 @@ def add_image(
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
+    for warning in answer["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     size = answer["length"] / 1e6
     typer.echo(
         f"boot image {answer['version']} for {answer['board']}: {size:.1f} MB, {answer['digest'][:12]}"

@@ -47,6 +47,7 @@ from firmware_mgr.imaging.rootfs import (
     python_minor,
     site_tree,
 )
+from firmware_mgr.imaging.site_trust import read_site_trust
 from firmware_mgr.imaging.tree import Tree
 from firmware_mgr.model.ids import Digest, check_version
 from firmware_mgr.model.software import canonical_json
@@ -77,6 +78,7 @@ def build_boot_image(
     `refresh` asks the Debian archive for what is newest; otherwise what the cache knows stays. Raises
     UsageError, and PeerError for the archive.
     """
+    believed = read_site_trust(trust)
     loader = LOADERS[board.firmware.loader]
     check_tools(loader.tools)
     parts = _gather(board, bootimages, cache, Own(kernel, rootfs), refresh)
@@ -110,7 +112,9 @@ def build_boot_image(
         contents |= {f"{NETBOOT_FOLDER}{file}": data for file, data in made.netboot.items()}
         summaries = {file: FileSummary.of(data) for file, data in contents.items()}
         packages = tuple(PackageSource(deb.name, deb.version, deb.arch, deb.sha256) for deb in parts.all_debs)
-        manifest = Manifest(board.name, board.cpu, name, built, base.release, inputs, summaries, packages)
+        manifest = Manifest(
+            board.name, board.cpu, name, built, base.release, inputs, summaries, packages, believed
+        )
         write_boot_image(folder, manifest, contents)
 
     place_copy(store.entry("images", inputs, build), out, lambda path: (path / MANIFEST_NAME).is_file())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from firmware_mgr.imaging.site_trust import SiteTrust
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest, check_name, check_version
 from firmware_mgr.model.software import BootImageRef
@@ -66,7 +67,9 @@ class PackageSource:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a boot image is, file by file, and everything it was made of. `build_date`: seconds since 1970."""
+    """What a boot image is, file by file, and everything it was made of. `build_date`: seconds since 1970.
+    `trust` is what its card believes; None in an image of an older fwmgr.
+    """
 
     board: str
     cpu: CpuArch
@@ -76,6 +79,7 @@ class Manifest:
     inputs: Digest
     files: Mapping[str, FileSummary]
     packages: tuple[PackageSource, ...]
+    trust: SiteTrust | None = None
 
     @property
     def reference(self) -> BootImageRef:
@@ -102,6 +106,7 @@ class Manifest:
             "inputs": self.inputs.hex,
             "files": {name: summary.document() for name, summary in sorted(self.files.items())},
             "packages": [package.document() for package in self.packages],
+            **({} if self.trust is None else {"trust": self.trust.document()}),
         }
 
     @classmethod
@@ -124,6 +129,7 @@ class Manifest:
                 Digest(str(document["inputs"])),
                 {str(name): FileSummary.from_document(item) for name, item in document["files"].items()},
                 tuple(PackageSource(**item) for item in document["packages"]),
+                SiteTrust.from_document(document["trust"]) if "trust" in document else None,
             )
             missing = {PARTITION_FILE} - manifest.files.keys()
             if not manifest.netboot_files:

@@ -161,7 +161,8 @@ class Api:
     async def _add_image(self, request: web.Request) -> web.Response:
         record = await self._intake.add_image(_path(await read_body(request)))
         await self._master.load_software()
-        return web.json_response(_without_pieces(record.to_document()))
+        warnings = self._intake.warnings(record)
+        return web.json_response({**_without_pieces(record.to_document()), "warnings": warnings})
 
     async def _packages(self, _request: web.Request) -> web.Response:
         return web.json_response([package.to_document() for package in self._master.roster.packages])

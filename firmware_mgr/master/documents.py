@@ -104,7 +104,11 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """A boot image (R-1.1): the raw partition image with its pieces, and the files that netboot serves."""
+    """A boot image (R-1.1): the raw partition image with its pieces, and the files that netboot serves.
+
+    `authority` and `keys` are whom its card believes: the site's authority, and ids of keys that may sign
+    packages. None: an older fwmgr built it, and nobody knows.
+    """
 
     board: str
     version: str
@@ -113,6 +117,8 @@ class ImageRecord:
     pieces: BootPieces
     files: tuple[StoredFile, ...]
     added_at: float
+    authority: Digest | None = None
+    keys: tuple[Digest, ...] | None = None
 
     def __post_init__(self) -> None:
         BootImageRef(self.board, self.version, self.digest, self.length)
@@ -155,6 +161,8 @@ class ImageRecord:
 class PackageRecord:
     """A package (R-1.1). `cpus` are names of CPU architectures, or NEUTRAL_CPU; `contents` sums up its signed
     table of contents for people.
+
+    `signed_by` are the ids of the keys that signed it; empty when an older master added it.
     """
 
     name: str
@@ -178,6 +186,10 @@ class PackageRecord:
     @property
     def key(self) -> str:
         return package_key(self.ref)
+
+    @property
+    def signed_by(self) -> tuple[str, ...]:
+        return tuple(self.contents.get("signed_by", ()))
 
     @property
     def ref(self) -> PackageRef:
@@ -238,7 +250,10 @@ def _wish_becomes_configuration(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 CARD: Final = Schema("card", CardRecord, 2, {1: _wish_becomes_configuration})
-IMAGE: Final = Schema("image", ImageRecord)
+#: Schema 1 did not know whom an image's card believes.
+IMAGE: Final = Schema(
+    "image", ImageRecord, 2, {1: lambda fields: {**fields, "authority": None, "keys": None}}
+)
 PACKAGE: Final = Schema("package", PackageRecord)
 OPERATION: Final = Schema("operation", OperationRecord)
 

@@ -15,6 +15,7 @@ from firmware_mgr.link.messages import BootPieces
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.documents import ImageRecord, PackageRecord, StoredFile
+from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, Digest
 from firmware_mgr.model.software import BootImageRef
 from firmware_mgr.package.keyring import Keyring
@@ -29,6 +30,16 @@ class ReadImage:
     partition: Path
     pieces: BootPieces
     files: Mapping[str, tuple[Path, Digest, int]]
+    authority: Digest | None = None
+    keys: tuple[Digest, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Whose images belong here: the authority's fingerprint, and the folder with what images are to carry."""
+
+    authority: Digest
+    trust: Path
 
 
 ReadFolder = Callable[[Path], ReadImage]
@@ -42,7 +53,10 @@ class Intake:
         keyring: Callable[[], Keyring],
         read_folder: ReadFolder,
         clock: Callable[[], float],
+        *,
+        site: Site,
     ) -> None:
+        self._site = site
         self._catalogue = catalogue
         self._blobs = blobs
         self._keyring = keyring
@@ -52,6 +66,7 @@ class Intake:
     async def add_image(self, folder: Path) -> ImageRecord:
         """Raises UsageError or PeerError with what is wrong with the folder; nothing is added then."""
         read = await asyncio.to_thread(self._read_folder, folder)
+        self._check_site(read, folder)
         await asyncio.to_thread(self._blobs.add, read.partition, read.ref.digest)
         for path, digest, _ in read.files.values():
             await asyncio.to_thread(self._blobs.add, path, digest)
@@ -60,10 +75,41 @@ class Intake:
             StoredFile(name, digest, length) for name, (_, digest, length) in sorted(read.files.items())
         )
         record = ImageRecord(
-            ref.board, ref.version, ref.digest, ref.length, read.pieces, files, self._clock()
+            ref.board,
+            ref.version,
+            ref.digest,
+            ref.length,
+            read.pieces,
+            files,
+            self._clock(),
+            read.authority,
+            read.keys,
         )
         await self._catalogue.transact([], [Put(record.key, record.to_document())])
         return record
+
+    def _check_site(self, read: ReadImage, folder: Path) -> None:
+        if read.authority not in (None, self._site.authority):
+            raise UsageError(
+                "boot image was built for another site: its cards would believe another master",
+                where=f"{folder}, boot image {read.ref.version}",
+                expected=f"authority {self._site.authority.short}",
+                found=f"authority {read.authority.short}" if read.authority else None,
+                hint=self._build_again(read.ref.board),
+            )
+
+    def _build_again(self, board: str) -> str:
+        return f"build it again: fwmgr image build --board {board} --trust {self._site.trust} --out DIR"
+
+    def warnings(self, image: ImageRecord) -> list[str]:
+        """What a user should know of an image that was added."""
+        name, again = f"boot image {image.version}", self._build_again(image.board)
+        if image.keys is None:
+            return [f"{name} does not say for which site it was built: an older fwmgr made it; {again}"]
+        believed = {key.hex for key in image.keys}
+        missing = sorted(key for key in self._keyring().keys if key not in believed)
+        names = ", ".join(key[:12] for key in missing)
+        return [f"{name} does not trust key {names}, which this master does; {again}"] if missing else []
 
     async def add_package(self, file: Path) -> PackageRecord:
         """Raises UsageError, PackageFormatError or PackageRefused; nothing is added then."""
@@ -80,6 +126,7 @@ class Intake:
             package.check_content()
             ref = package.reference()
             toc = package.toc
+            signed_by = sorted(signature.key for signature in package.signatures)
             cpus = sorted({module.cpu.value for module in toc.modules if module.cpu is not None}) or [
                 NEUTRAL_CPU
             ]
@@ -87,6 +134,7 @@ class Intake:
             "modules": len(toc.modules),
             "processes": [process.name for process in toc.processes],
             "build_date": toc.build_date,
+            "signed_by": signed_by,
         }
         return PackageRecord(
             ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents

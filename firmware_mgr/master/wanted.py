@@ -79,7 +79,35 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
     else:
         chosen = place.own if packages_from is Origin.CARD else place.of_class
         refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())
-    return Wanted(SoftwareSet(boot_image, refs), WantedFrom(image_from, packages_from))
+    software = SoftwareSet(boot_image, refs)
+    check_trusted(place.slot, software, images, packages)
+    return Wanted(software, WantedFrom(image_from, packages_from))
+
+
+def check_trusted(
+    slot: SlotId, software: SoftwareSet, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
+) -> None:
+    """Raises UsageError when the card, running the set's boot image, would refuse one of the packages.
+
+    What an older fwmgr did not note of images and packages is not known, and left to the card.
+    """
+    ref = software.boot_image
+    image = next((one for one in images if (one.board, one.digest) == (ref.board, ref.digest)), None)
+    if image is None or image.keys is None:
+        return
+    believed = {key.hex for key in image.keys}
+    for package in packages:
+        strange = [key for key in package.signed_by if key not in believed]
+        if package.ref in software.packages and strange:
+            raise UsageError(
+                "the card would refuse a package: its boot image does not trust who signed it",
+                where=f"slot {slot}, package {package.name} {package.version}",
+                expected=f"a key that boot image {image.version} trusts: "
+                + (", ".join(sorted(key[:12] for key in believed)) or "it trusts none"),
+                found=f"key {', '.join(key[:12] for key in strange)}",
+                hint=f"build the boot image again, since the key was trusted after it, and add it: "
+                f"fwmgr image build --board {image.board} …, fwmgr image add DIR",
+            )
 
 
 def image_origin(place: Place) -> Origin:

@@ -12,6 +12,8 @@ import pytest
 
 from firmware_mgr.imaging.cache import default_cache
 from firmware_mgr.imaging.manifest import read_boot_image
+from firmware_mgr.master.site import MasterPaths, write_trust
+from firmware_mgr.master.trust import key_fingerprint
 
 PROGRAM = """
 import os, sys
@@ -24,15 +26,13 @@ build_boot_image(load_board("qemu-aarch64"), trust=Path("trust"), out=Path("out"
 """
 
 
-def build(desk: Path, packages: Path, umask: str, **environment: str) -> dict[str, bytes]:
+def build(desk: Path, packages: Path, trust: Path, umask: str, **environment: str) -> dict[str, bytes]:
     """Build in a folder of its own, with a cache that has nothing but downloaded packages."""
     source = desk / "source"
     for name in ("__init__.py", "model/__init__.py", "app/__init__.py", "app/agent.py"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text("import asyncio, ssl\n")
-    (desk / "trust").mkdir()
-    (desk / "trust/authority.pem").write_text("certificate")
-    (desk / "trust/keys.json").write_text("{}")
+    shutil.copytree(trust, desk / "trust")
     (desk / "cache").mkdir()
     (desk / "cache/debs").symlink_to(packages)
     command = [sys.executable, "-c", PROGRAM, umask]
@@ -51,11 +51,15 @@ def test_two_builds_on_two_desks_are_the_same_bytes(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "another/place"
     one.mkdir()
     two.mkdir(parents=True)
-    first = build(one, packages, "022", PYTHONHASHSEED="1", TZ="UTC")
+    site = MasterPaths(tmp_path / "site")
+    authority = write_trust(site)
+    first = build(one, packages, site.trust, "022", PYTHONHASHSEED="1", TZ="UTC")
     shutil.rmtree(one / "cache/base")
-    second = build(two, packages, "077", PYTHONHASHSEED="2", TZ="America/Lima", LC_ALL="C")
+    second = build(two, packages, site.trust, "077", PYTHONHASHSEED="2", TZ="America/Lima", LC_ALL="C")
     assert sorted(first) == ["boot.img", "manifest.json", "net/boot.itb", "net/boot.scr.uimg"]
     assert first == second
     manifest = read_boot_image(two / "out").manifest
     assert manifest.files["boot.img"].length < 32 << 20
+    assert manifest.trust is not None
+    assert manifest.trust.authority.hex == key_fingerprint(authority.certificate.public_key())
     assert {"libc6", "python3-cryptography", "linux-image-cloud-arm64"} <= {p.name for p in manifest.packages}

@@ -61,6 +61,8 @@ IMAGE_1 = ImageRecord(
     pieces=BootPieces(1 << 20, (A, B, A)),
     files=(StoredFile("Image", B, 4), StoredFile("initrd", A, 5)),
     added_at=1.0,
+    authority=A,
+    keys=(B,),
 )
 PACKAGE_1 = PackageRecord("lighttpd", "1.4.69-1", B, 900_000, ("aarch64", "any"), 2.0, {"modules": 7})
 OPERATION_1 = OperationRecord(
@@ -98,6 +100,13 @@ def test_references_carry_what_the_records_say() -> None:
     assert IMAGE_1.blobs == {A, B}
 
 
+def test_an_image_of_schema_1_is_read_and_nobody_knows_whom_its_card_believes() -> None:
+    document = IMAGE_1.to_document()
+    del document["authority"], document["keys"]
+    read = ImageRecord.from_document({**document, "schema": 1})
+    assert read == replace(IMAGE_1, authority=None, keys=None)
+
+
 def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
     """Written out, so that a change of form without a new schema number and a migration is found out."""
     assert json.dumps(CARD_3.to_document()) == (
@@ -112,10 +121,11 @@ def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
         '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}}'
     )
     assert json.dumps(IMAGE_1.to_document()) == (
-        f'{{"document": "image", "schema": 1, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '
+        f'{{"document": "image", "schema": 2, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '
         f'"length": 2500000, "pieces": {{"piece_size": 1048576, "pieces": ["{A}", "{B}", "{A}"]}}, '
         f'"files": [{{"name": "Image", "digest": "{B}", "length": 4}}, '
-        f'{{"name": "initrd", "digest": "{A}", "length": 5}}], "added_at": 1.0}}'
+        f'{{"name": "initrd", "digest": "{A}", "length": 5}}], "added_at": 1.0, '
+        f'"authority": "{A}", "keys": ["{B}"]}}'
     )
     assert json.dumps(PACKAGE_1.to_document()) == (
         f'{{"document": "package", "schema": 1, "name": "lighttpd", "version": "1.4.69-1", "digest": "{B}", '

@@ -25,6 +25,7 @@ from firmware_mgr.imaging.manifest import (
     Manifest,
     write_boot_image,
 )
+from firmware_mgr.imaging.site_trust import read_site_trust
 from firmware_mgr.imaging.uboot import NETBOOT_FIT, NETBOOT_SCRIPT
 from firmware_mgr.model.errors import DeviceError, PeerError
 from firmware_mgr.model.ids import CpuArch, Digest
@@ -154,7 +155,15 @@ def build_sim_image(
     }
     summaries = {name: FileSummary.of(data) for name, data in contents.items()}
     manifest = Manifest(
-        board.name, board.cpu, version, image.build_date, "sim", Digest.of(fit), summaries, ()
+        board.name,
+        board.cpu,
+        version,
+        image.build_date,
+        "sim",
+        Digest.of(fit),
+        summaries,
+        (),
+        read_site_trust(trust),
     )
     out.mkdir(parents=True)
     return write_boot_image(out, manifest, contents)
