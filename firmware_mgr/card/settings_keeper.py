@@ -96,7 +96,7 @@ class SettingsKeeper:
         try:
             await self._write(settings)
         except FwmgrError as e:
-            log.error("settings are in effect and not in flash: %s", e)
+            log.warning("settings are in effect and not in flash: %s", e)
             return SettingsKept(settings.digest, e.document())
         log.info("settings %s are kept", settings.digest.short)
         return SettingsKept(settings.digest)

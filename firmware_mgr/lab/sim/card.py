@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from firmware_mgr.card.agent import Agent, AgentParts
+from firmware_mgr.card.cores import CoreShelf
+from firmware_mgr.card.kept import AgentLog, KeptDesk
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import NetworkLease, read_lease
 from firmware_mgr.card.processes import ProcessStatus
@@ -360,6 +362,8 @@ class SimCard:
             words,
             make_runner,
             self.around.uplink(authority),
+            # Its agent's log goes where those of all cards go: they share one process.
+            kept=KeptDesk(home / "run" / "log", AgentLog(), CoreShelf(home / "run")),
         )
 
     def _measure(self, _partition: Path) -> int:
