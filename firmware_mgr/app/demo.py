@@ -35,7 +35,7 @@ from firmware_mgr.model.ids import SlotId
 HERE = Path(__file__).resolve().parents[2]
 PACKAGE = HERE / "packages" / "lighttpd"
 #: Dealt out to the slots in turn, when none is named.
-BOARDS = ("qemu-aarch64", "qemu-armv7")
+BOARDS = ("qemu-x86_64", "qemu-aarch64", "qemu-armv7")
 PAGE_PORT = 8080
 UP_SECONDS = 30.0
 

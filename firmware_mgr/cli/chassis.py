@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +28,9 @@ app = typer.Typer(help="A virtual chassis of QEMU cards.", no_args_is_help=True)
 #: Where a chassis lives when neither --dir nor this variable says so.
 DIRECTORY_VARIABLE = "FWMGR_CHASSIS"
 DEFAULT_DIRECTORY = Path("var/chassis")
+#: The master gives each shelf 256 addresses.
+ONE_SHELF_ADDRESS, SHELVES_ADDRESS = "10.77.0.1/24", "10.77.0.1/16"
+DEFAULT_ADDRESSES = f"{ONE_SHELF_ADDRESS}, and {SHELVES_ADDRESS} with several shelves"
 DEFAULT_BOARDS = ("qemu-aarch64",)
 
 Directory = Annotated[
@@ -52,7 +55,9 @@ def up(
     backplane: Annotated[
         bool, typer.Option("--backplane/--no-backplane", help="Whether cards can read their slots.")
     ] = True,
-    address: Annotated[str, typer.Option(help="The master's address on the backplane.")] = "10.77.0.1/24",
+    address: Annotated[
+        str, typer.Option(help="The master's address on the backplane.", show_default=DEFAULT_ADDRESSES)
+    ] = "",
     capture: Annotated[
         bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
     ] = False,
@@ -61,7 +66,7 @@ def up(
     rootless: Annotated[bool, typer.Option("--rootless", help="Use a user namespace also as root.")] = False,
 ) -> None:
     """Bring a chassis up. The cards have no power yet."""
-    boards = tuple(board or DEFAULT_BOARDS)
+    boards = tuple(_whole(name) for name in board or DEFAULT_BOARDS)
     plan = ChassisPlan(
         directory=directory.absolute(),
         cards=cards,
@@ -69,7 +74,7 @@ def up(
         shelf=shelf,
         shelves=shelves,
         backplane=backplane,
-        address=address,
+        address=address or (ONE_SHELF_ADDRESS if shelf == shelves == 1 else SHELVES_ADDRESS),
         capture=capture,
         memory_mib=memory,
         pristine=pristine,
@@ -94,7 +99,9 @@ def insert(
 ) -> None:
     """Put a card into an empty slot: one that was taken out, or a new one with empty flash."""
     client = CardsClient(ChassisPaths(directory.absolute()).api_socket)
-    register = asyncio.run(client.insert(SlotId.parse(slot), name=card, board=board, mac=mac))
+    register = asyncio.run(
+        client.insert(SlotId.parse(slot), name=card, board=board and _whole(board), mac=mac)
+    )
     typer.echo(f"slot {register.slot}: {register.board}, {register.mac}, no power yet")
 
 
@@ -123,14 +130,17 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the slots and where the network is."""
-    answer, registers = asyncio.run(_ask(client_for(directory)))
+    client = CardsClient(ChassisPaths(directory.absolute()).api_socket)
+    answer, registers, drawer = asyncio.run(_ask(client))
     if as_json:
         slots = [register.document() for register in registers]
-        typer.echo(json.dumps({**answer.document(), "slots": slots}, indent=1))
+        typer.echo(json.dumps({**answer.document(), "slots": slots, "drawer": drawer}, indent=1))
         return
     typer.echo(f"{answer.kind} in {answer.directory}, pid {answer.pid}")
     typer.echo(f"network {answer.network}, master's address {answer.address}")
     Console().print(_table(registers))
+    for card in drawer:
+        typer.echo(f"in the drawer: {card['name']}, {card['board']}, {card['mac']}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -153,12 +163,18 @@ def client_for(directory: Path) -> HandsClient:
     return HandsClient(ChassisPaths(directory.absolute()).api_socket)
 
 
-async def _ask(client: HandsClient) -> tuple[HandsStatus, list[SlotRegister]]:
-    return await client.status(), await client.slots()
+def _whole(board: str) -> str:
+    """A board file with its whole path: the daemon works in a directory of its own."""
+    return str(Path(board).absolute()) if board.endswith(".toml") else board
+
+
+async def _ask(client: CardsClient) -> tuple[HandsStatus, list[SlotRegister], list[dict[str, Any]]]:
+    return await client.status(), await client.slots(), await client.drawer()
 
 
 def _table(registers: list[SlotRegister]) -> Table:
     table = Table("slot", "card", "MAC address", "power", "times on", "netboot lever")
+    table.columns[2].min_width = len("52:54:00:f7:01:01")
     for register in registers:
         power = f"on, pid {register.qemu_pid}" if register.power is PowerState.ON else "off"
         lever = "pulled" if register.netboot_strap else ""
