@@ -240,7 +240,7 @@ class Burn:
     boot_pieces: BootPieces
     trial_tries: int = 3
     erase: bool = False
-    save_image: bool = True
+    save_image: bool = field(default=True, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)
