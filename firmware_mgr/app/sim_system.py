@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import shutil
 import tempfile
@@ -31,7 +32,7 @@ from firmware_mgr.lab.sim.chassis import ANSWER_SECONDS, Bay, SimChassis
 from firmware_mgr.lab.sim.faults import FaultPlan
 from firmware_mgr.lab.sim.image import DEFAULT_SIZE, Behaviour, build_sim_image
 from firmware_mgr.lab.sim.loop import UNIX_START, SimLoop
-from firmware_mgr.lab.sim.process import SimProcess
+from firmware_mgr.lab.sim.process import PROCESS, SimProcess
 from firmware_mgr.lab.sim.sockets import SimNetwork
 from firmware_mgr.lab.sim.software import BOARD_FILES, good_scripts, sim_boards, web_package
 from firmware_mgr.lab.sim.wire import Host, Wire
@@ -49,7 +50,27 @@ MASTER = IPv4Interface("10.77.0.1/24")
 #: Files that need no disk are kept in memory where the system has such a place.
 _IN_MEMORY = Path("/dev/shm")
 
+#: What is written to consoles and to the master's log, from which level on.
+_LOGGERS = {"agent": logging.INFO, "firmware_mgr": logging.INFO}
+
 T = TypeVar("T")
+
+
+class _ProcessLog(logging.Handler):
+    """What a process logs goes where it would go: a card's to its console, the master's to its log."""
+
+    def __init__(self, system: SimSystem) -> None:
+        super().__init__()
+        self._system = system
+
+    def emit(self, record: logging.LogRecord) -> None:
+        process = PROCESS.get()
+        if process is None or process.dead:
+            return
+        if process.say is not None:
+            process.say(f"fwmgr-agent: {record.getMessage()}")
+        else:
+            self._system.log.append(f"{self._system.loop.time():9.3f} {record.name}: {record.getMessage()}")
 
 
 class SimClock:
@@ -185,6 +206,11 @@ class SimSystem:
         self.boards = sim_boards()
         self._flash_bytes = flash_bytes
         self.failures: list[BaseException] = []
+        self.log: list[str] = []
+        self._listening = _ProcessLog(self)
+        for name, level in _LOGGERS.items():
+            logging.getLogger(name).addHandler(self._listening)
+            logging.getLogger(name).setLevel(level)
         self.kill_after_commit: int | None = None
         self.on_master_death: Callable[[], None] = lambda: None
         self.master: SimMaster | None = None
@@ -239,6 +265,8 @@ class SimSystem:
         for bay in self.chassis.bays.values():
             if bay.card is not None:
                 bay.card.power_off()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(self._listening)
         self.loop.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 

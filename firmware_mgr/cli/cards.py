@@ -127,10 +127,10 @@ def show(slot: Slot, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson =
     if as_json:
         typer.echo(json.dumps(card, indent=1))
         return
-    screen().print(_card_table(card))
+    screen().print(card_table(card))
 
 
-def _card_table(card: dict[str, Any]) -> Table:
+def card_table(card: dict[str, Any]) -> Table:
     record = card["record"]
     flash = record["actual"] or {}
     table = Table(title=f"slot {card['slot']}", show_header=False)

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware_mgr.model.errors import FwmgrError
+from tests.scenarios import sim_campaign
 from tests.scenarios.damage import Outcome, both_controls, seeded_cases, side_by_side
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
 from tests.scenarios.provisioned import Provisioned, provision
 from tests.scenarios.regions import Area, read_map
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP
+from tests.scenarios.stage import QemuStage
 
 #: Interruptions in one burn-all, at most.
 STRIKES_EACH = 4
@@ -46,7 +48,9 @@ def cuts(provisioned: Provisioned, rng: random.Random, count: int) -> str:
 
 
 def _interruptions(provisioned: Provisioned, rng: random.Random, count: int, victim: Victim) -> str:
-    burn_alls = interrupted_burn_alls(provisioned, victim, rng, strikes=count, each=STRIKES_EACH, tell=say)
+    burn_alls = interrupted_burn_alls(
+        QemuStage(provisioned), victim, rng, strikes=count, each=STRIKES_EACH, tell=say
+    )
     states = sorted({state for b in burn_alls for strike in b.strikes for state in strike.states})
     struck = sum(len(burn_all.strikes) for burn_all in burn_alls)
     return f"{struck} in {len(burn_alls)} burn-alls, all ended in service; cards were {', '.join(states)}"
@@ -84,9 +88,14 @@ PARTS: dict[str, tuple[Callable[[Provisioned, random.Random, int], str], int]] =
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["sim"]:
+        return sim_campaign.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="tools/campaign", description="Seeded campaigns on QEMU cards.")
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all when none is named"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help=f"{', '.join(PARTS)}; all when none is named; sim, alone: in process",
     )
     parser.add_argument("--seed", type=int, default=None, help="repeats what was done with this seed")
     parser.add_argument("--count", type=int, default=None, help="how often, instead of 10, 10, 20 per area")

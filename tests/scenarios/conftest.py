@@ -14,6 +14,7 @@ import pytest
 from tests.scenarios.provisioned import Provisioned, provision
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP
+from tests.scenarios.stage import QemuStage, SimStage, Stage
 
 SEED_VARIABLE = "FWMGR_SEED"
 SEED = int(os.environ.get(SEED_VARIABLE, "1"))
@@ -50,11 +51,33 @@ def _used(provisioned: Provisioned, request: pytest.FixtureRequest, *, fresh: bo
     rig = provisioned.rig
     (provisioned.fresh if fresh else provisioned.burned).put_back(rig)
     yield rig
+    _clear(rig, request)
+
+
+def _clear(rig: Rig, request: pytest.FixtureRequest) -> None:
     if not request.node.stash.get(_OUTCOME, False):
         name = re.sub(r"\W+", "-", request.node.name).strip("-")
         rig.keep_evidence(TOP / "var" / "scenarios" / name)
     rig.stop_master()
     rig.all_off()
+
+
+@pytest.fixture(scope="session")
+def sim_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimStage]:
+    stage = SimStage(tmp_path_factory.mktemp("sim"), SEED)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(params=["sim", pytest.param("qemu", marks=pytest.mark.qemu)])
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Two cards, in process and under QEMU: scenarios that are about neither play on both."""
+    if request.param == "sim":
+        yield request.getfixturevalue("sim_stage")
+        return
+    provisioned: Provisioned = request.getfixturevalue("provisioned")
+    yield QemuStage(provisioned)
+    _clear(provisioned.rig, request)
 
 
 @pytest.fixture

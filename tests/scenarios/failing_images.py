@@ -9,8 +9,9 @@ from typing import Any
 from firmware_mgr.imaging.manifest import BootImage
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.software import Breakage, fwmgr
+from tests.scenarios.software import Breakage
+from tests.scenarios.stage import Stage
+from tests.scenarios.words import Words
 
 #: A card is up within a tenth of this; the master cycles one that is not.
 BOOTING = 40
@@ -34,20 +35,17 @@ class Trial:
         return sum("FW: start" in line and "why=trial" in line for line in self.console)
 
 
-def offer(provisioned: Provisioned, folder: Path, slot: SlotId, breakage: Breakage | None) -> BootImage:
+def offer(stage: Stage, rig: Words, folder: Path, slot: SlotId, breakage: Breakage | None) -> BootImage:
     """Build an image, tell the master of it, and that this slot should run it."""
     name = f"2.0-{slot.number}-{'good' if breakage is None else breakage.name.lower()}"
-    out = folder / name
-    image = provisioned.site.build_image(out, version=name, breakage=breakage)
-    directory = provisioned.rig.master.directory
-    fwmgr("image", "add", out, "--dir", directory)
-    fwmgr("card", "want", str(slot), "--image", name, "--dir", directory)
+    image = stage.build_image(folder, name, breakage)
+    rig.add_image(str(image.folder))
+    rig.want(slot, name)
     return image
 
 
-def try_out(provisioned: Provisioned, image: BootImage, slot: SlotId, *, booted: str) -> Trial:
+def try_out(rig: Words, image: BootImage, slot: SlotId, *, booted: str) -> Trial:
     """Give the card power and wait until it is in service, having `booted` this version."""
-    rig = provisioned.rig
     before = rig.console_number(slot)
     rig.power(slot, PowerAction.ON)
     rig.wait_for_line(slot, "why=trial", after=before, within=WAY_BACK)

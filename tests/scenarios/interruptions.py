@@ -6,20 +6,16 @@ Knows when to strike and what must hold afterwards: all in service, and what was
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from firmware_mgr.flash.boot_partition import PIECE_SIZE
-from firmware_mgr.link.messages import BULK_PORT
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.capture import bytes_by_service, of_card, read_packets
-from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.rig import Rig
-from tests.scenarios.waiting import wait_moment
+from tests.scenarios.stage import Stage, Undisturbed
+from tests.scenarios.words import Words
 
 #: TLS, HTTP and package heads on top of what is stored: a share of it.
 WRAPPING = 1.02
@@ -69,7 +65,7 @@ class BurnAll:
 
 
 def interrupted_burn_alls(
-    provisioned: Provisioned,
+    stage: Stage,
     victim: Victim,
     rng: random.Random,
     *,
@@ -85,28 +81,23 @@ def interrupted_burn_alls(
     done: list[BurnAll] = []
     left = strikes
     while left > 0:
-        burn_all = _burn_all(provisioned, victim, rng, min(each, left), within)
+        burn_all = _burn_all(stage, victim, rng, min(each, left), within)
         left -= len(burn_all.strikes)
-        _check(burn_all, victim, provisioned)
+        _check(burn_all, victim, stage.undisturbed)
         tell(str(burn_all))
         done.append(burn_all)
     return done
 
 
-def _burn_all(
-    provisioned: Provisioned, victim: Victim, rng: random.Random, count: int, within: float
-) -> BurnAll:
-    rig = provisioned.rig
-    rig.stop_master()
-    rig.all_off()
-    provisioned.fresh.put_back(rig)
+def _burn_all(stage: Stage, victim: Victim, rng: random.Random, count: int, within: float) -> BurnAll:
+    rig = stage.fresh()
     first = {slot: rig.power_ons(slot) + 1 for slot in rig.slots}
     rig.start_master()
     identifier = rig.burn_all()
-    begun = time.monotonic()
+    begun = rig.now()
     strikes: list[Strike] = []
-    for moment in sorted(rng.uniform(0, within * provisioned.seconds) for _ in range(count)):
-        if not wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
+    for moment in sorted(rng.uniform(0, within * stage.undisturbed.seconds) for _ in range(count)):
+        if not rig.wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
             break
         cards = rig.operation(identifier)["cards"]
         states = tuple(card["state"] for card in cards.values())
@@ -121,16 +112,12 @@ def _burn_all(
     result = BurnAll(operation, strikes)
     for slot in rig.slots:
         rig.wait_in_service(slot)
-        packets = (
-            packet
-            for number in range(first[slot], rig.power_ons(slot) + 1)
-            for packet in of_card(read_packets(rig.paths(slot).capture(number)), slot)
-        )
-        result.fetched[slot] = bytes_by_service(packets, slot).get(f"tcp {BULK_PORT}", 0)
+        assert "This card is in service" in rig.page(slot)
+        result.fetched[slot] = rig.bulk_bytes(slot, first[slot])
     return result
 
 
-def _strike(rig: Rig, victim: Victim, rng: random.Random) -> str:
+def _strike(rig: Words, victim: Victim, rng: random.Random) -> str:
     if victim is Victim.MASTER:
         rig.kill_master()
         rig.start_master()
@@ -140,12 +127,12 @@ def _strike(rig: Rig, victim: Victim, rng: random.Random) -> str:
     return f"slot {slot}"
 
 
-def _check(burn_all: BurnAll, victim: Victim, provisioned: Provisioned) -> None:
+def _check(burn_all: BurnAll, victim: Victim, undisturbed: Undisturbed) -> None:
     strikes, lost = burn_all.strikes, LOST_BYTES[victim]
     killed = len(strikes) if victim is Victim.MASTER else 0
     assert burn_all.operation["masters"] == 1 + killed
-    travels = (provisioned.image_length + provisioned.package_length) * WRAPPING
-    whole = provisioned.boot_written + provisioned.package_written
+    travels = undisturbed.travels * WRAPPING
+    whole = undisturbed.boot_written + undisturbed.package_written
     for slot, fetched in burn_all.fetched.items():
         work = burn_all.operation["cards"][str(slot)]
         stored = work["boot_written"] + work["package_written"]

@@ -6,34 +6,36 @@ Knows how they are started, killed, asked and waited for. Knows no scenario.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from firmware_mgr.lab.launch import bring_up, take_down
 from firmware_mgr.lab.plan import ChassisPlan, SlotPaths
+from firmware_mgr.link.messages import BULK_PORT
 from firmware_mgr.master.client import MasterClient
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
-from tests.scenarios.software import BOARD, TOP
-from tests.scenarios.waiting import wait_until
+from tests.scenarios.capture import bytes_by_service, of_card, read_packets
+from tests.scenarios.software import BOARD, TOP, fwmgr
+from tests.scenarios.waiting import T, wait_moment, wait_until
+from tests.scenarios.words import Words
 
 MASTER_UP = 40.0
-#: From power-on to service on a busy host: some ten times of what it takes on an idle one.
-IN_SERVICE = 180.0
-BURN_ALL = 240.0
 PAGE_PORT = 8080
 
 
-class Rig:
+class Rig(Words):
     """`up` makes it, `down` takes everything away again, whatever state it is in."""
 
     def __init__(self, cards: int = 2, *, capture: bool = True) -> None:
@@ -100,10 +102,6 @@ class Rig:
     def power(self, slot: SlotId, action: PowerAction) -> SlotRegister:
         return asyncio.run(self._hands.power(slot, action))
 
-    def all_off(self) -> None:
-        for slot in self.slots:
-            self.power(slot, PowerAction.OFF)
-
     def power_ons(self, slot: SlotId) -> int:
         """How often the slot was switched on since the chassis came up: the number of its newest capture."""
         registers = asyncio.run(self._hands.slots())
@@ -112,86 +110,43 @@ class Rig:
     def console(self, slot: SlotId, lines: int = 400) -> list[ConsoleLine]:
         return asyncio.run(self._hands.console_tail(slot, lines))
 
-    def console_number(self, slot: SlotId) -> int:
-        """The number of the newest console line: what comes later is numbered higher."""
-        tail = self.console(slot, 1)
-        return tail[-1].number if tail else 0
-
     def wait_for_line(self, slot: SlotId, text: str, *, after: int, within: float) -> ConsoleLine:
         return asyncio.run(self._hands.wait_for_line(slot, text, after=after, within=within))
 
-    def take_out(self, slot: SlotId) -> None:
-        """Cut the power and wait until the master knows: what it says later is then of the next life."""
-        self.power(slot, PowerAction.OFF)
-        wait_until(f"the master misses slot {slot}", lambda: self.card(slot)["state"] == "absent", 20.0)
+    # How it is asked, waited for and told.
 
-    # What the master says.
+    def get(self, path: str, **query: str) -> Any:
+        return self.client.get(path, **query)
 
-    def cards(self) -> dict[SlotId, dict[str, Any]]:
-        return {SlotId.parse(card["slot"]): card for card in self.client.get("/v1/cards")}
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self.client.post(path, body)
 
-    def card(self, slot: SlotId) -> dict[str, Any]:
-        """Everything that the master knows of one card."""
-        card: dict[str, Any] = self.client.get("/v1/card", slot=str(slot))
-        return card
+    def wait_until(
+        self, what: str, look: Callable[[], T], within: float, *, describe: Callable[[], str] = str
+    ) -> T:
+        return wait_until(what, look, within, describe=describe)
 
-    def refusals(self) -> list[dict[str, str]]:
-        refusals: list[dict[str, str]] = self.client.get("/v1/status")["refusals"]
-        return refusals
+    def now(self) -> float:
+        return time.monotonic()
 
-    def burns(self, slot: SlotId) -> list[dict[str, Any]]:
-        """The record of what was burned into this slot's card, oldest first."""
-        records = json.loads(self.client.get("/v1/record")["document"])["records"]
-        return [record["burned"] for record in records if record["burned"]["slot"] == str(slot)]
+    def wait_moment(self, moment: float, over: Callable[[], bool]) -> bool:
+        return wait_moment(moment, over)
 
-    def operation(self, identifier: str) -> dict[str, Any]:
-        operation: dict[str, Any] = self.client.get(f"/v1/operations/{identifier}")
-        return operation
+    def side_by_side(self, work: Callable[[SlotId], T], slots: Sequence[SlotId]) -> list[T]:
+        with ThreadPoolExecutor(len(slots)) as pool:
+            return list(pool.map(work, slots))
 
-    def burn_all(self, **request: Any) -> str:
-        """Begin it; its identifier."""
-        return str(self.client.post("/v1/burn-all", request)["id"])
+    def show(self, slot: SlotId) -> str:
+        return fwmgr("card", "show", str(slot), "--dir", self.master.directory)
 
-    def wait_burned(self, identifier: str, within: float = BURN_ALL) -> dict[str, Any]:
-        """The operation once it is over; it must have ended well."""
-        operation = wait_until(
-            f"{identifier} is over",
-            lambda: seen if (seen := self.operation(identifier))["finished"] else None,
-            within,
-            describe=self.situation,
+    def bulk_bytes(self, slot: SlotId, first: int) -> int:
+        """Bytes of blobs that went to the card from its `first` power-on on, from the captures."""
+        packets = (
+            packet
+            for number in range(first, self.power_ons(slot) + 1)
+            for packet in of_card(read_packets(self.paths(slot).capture(number)), slot)
         )
-        assert operation["state"] == "done", f"{identifier}: {operation['state']}. {self.situation()}"
-        assert operation["ready_for_use"]
-        return operation
-
-    def wait_in_service(self, slot: SlotId, within: float = IN_SERVICE) -> dict[str, Any]:
-        """The card once it is in service. Take it out first, or the answer may be about its life before."""
-        return wait_until(
-            f"slot {slot} is in service",
-            lambda: card if (card := self.card(slot))["in_service"] else None,
-            within,
-            describe=self.situation,
-        )
-
-    def wait_booted(self, slot: SlotId, version: str, within: float) -> dict[str, Any]:
-        """The card once it is in service from its flash with this boot image."""
-        return wait_until(
-            f"slot {slot} is in service with boot image {version}",
-            lambda: (
-                card if (card := self.card(slot))["in_service"] and card["boot_version"] == version else None
-            ),
-            within,
-            describe=self.situation,
-        )
-
-    def wait_reason(self, slot: SlotId, text: str, within: float = IN_SERVICE) -> str:
-        """The master's reason for the card's state, once it holds `text`."""
-        return wait_until(
-            f"slot {slot}: {text}",
-            lambda: reason if text in (reason := str(self.card(slot)["reason"])) else None,
-            within,
-            describe=self.situation,
-        )
+        return bytes_by_service(packets, slot).get(f"tcp {BULK_PORT}", 0)
 
     # What a card serves.
 
@@ -217,13 +172,6 @@ class Rig:
 
     def log_tail(self, lines: int = 40) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
-
-    def situation(self) -> str:
-        try:
-            cards = [f"slot {c['slot']}: {c['state']} ({c['reason']})" for c in self.client.get("/v1/cards")]
-        except FwmgrError as e:
-            cards = [str(e)]
-        return "; ".join(cards) + "\nmaster's log:\n" + self.log_tail()
 
     def keep_evidence(self, folder: Path) -> None:
         """Copy all logs to `folder`, for whoever looks into a failure."""

@@ -36,9 +36,9 @@ class Outcome:
     messages: tuple[Passed, ...]
 
 
-def make_site(folder: Path) -> Path:
+def make_site(folder: Path, cards: int = CARDS) -> Path:
     """A master's directory with trust, a boot image and a package, to begin every run from."""
-    system = SimSystem(CARDS)
+    system = SimSystem(cards)
     try:
         system.make_site()
         system.start_master()

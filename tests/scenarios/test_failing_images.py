@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from tests.scenarios.failing_images import MASTER_OPTIONS, Trial, offer, try_out
-from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.rig import Rig
-from tests.scenarios.software import Breakage, fwmgr
-
-pytestmark = pytest.mark.qemu
+from tests.scenarios.software import Breakage
+from tests.scenarios.stage import Stage
 
 TRIES = 2
 
 
-def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(
-    provisioned: Provisioned, burned: Rig, tmp_path: Path
-) -> None:
-    old = provisioned.image.manifest.version
+def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(stage: Stage, tmp_path: Path) -> None:
+    burned, old = stage.burned(), stage.undisturbed.version
     burned.start_master(*MASTER_OPTIONS)
     images = {
-        slot: offer(provisioned, tmp_path, slot, breakage)
+        slot: offer(stage, burned, tmp_path, slot, breakage)
         for slot, breakage in zip(burned.slots, Breakage, strict=True)
     }
-    with ThreadPoolExecutor(2) as pool:
-        hung, panicked = pool.map(
-            lambda slot: try_out(provisioned, images[slot], slot, booted=old), burned.slots
-        )
+    hung, panicked = burned.side_by_side(
+        lambda slot: try_out(burned, images[slot], slot, booted=old), burned.slots
+    )
     for trial in (hung, panicked):
         _assert_back_on_the_old_one(trial)
         version = trial.image.manifest.version
         assert f"boot image {version} failed its trial" in burned.log_tail(1000)
-        shown = fwmgr("card", "show", str(trial.slot), "--dir", burned.master.directory)
-        assert "failed trials" in shown
+        assert "failed trials" in burned.show(trial.slot)
     # The loader alone brings the one back; the other needs the master's hand on the power.
     assert any("Kernel panic" in line for line in panicked.console)
     assert not any("Kernel panic" in line for line in hung.console)
@@ -47,11 +37,12 @@ def _assert_back_on_the_old_one(trial: Trial) -> None:
     assert trial.card["record"]["rejected"] == [trial.image.reference.digest.hex]
 
 
-def test_good_image_is_tried_once_and_kept(provisioned: Provisioned, burned: Rig, tmp_path: Path) -> None:
+def test_good_image_is_tried_once_and_kept(stage: Stage, tmp_path: Path) -> None:
+    burned = stage.burned()
     slot = burned.slots[0]
     burned.start_master(*MASTER_OPTIONS)
-    image = offer(provisioned, tmp_path, slot, None)
-    trial = try_out(provisioned, image, slot, booted=image.manifest.version)
+    image = offer(stage, burned, tmp_path, slot, None)
+    trial = try_out(burned, image, slot, booted=image.manifest.version)
     control = trial.card["record"]["actual"]["control"]
     assert (trial.card["booted_from"], control["boot"], control["trial"]) == ("b", "b", "-")
     assert trial.starts == 1

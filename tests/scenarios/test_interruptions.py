@@ -7,16 +7,12 @@ import random
 import pytest
 
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
-from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.rig import Rig
-
-pytestmark = pytest.mark.qemu
+from tests.scenarios.stage import Stage
 
 
 @pytest.mark.parametrize("victim", Victim)
 def test_interrupted_burn_all_is_resumed_and_nothing_stored_is_written_again(
-    provisioned: Provisioned, fresh: Rig, rng: random.Random, victim: Victim
+    stage: Stage, rng: random.Random, victim: Victim
 ) -> None:
-    burn_alls = interrupted_burn_alls(provisioned, victim, rng, strikes=4, each=4, tell=print)
+    burn_alls = interrupted_burn_alls(stage, victim, rng, strikes=4, each=4, tell=print)
     assert sum(len(burn_all.strikes) for burn_all in burn_alls) == 4
-    assert all("This card is in service" in fresh.page(slot) for slot in fresh.slots)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
-
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.rig import Rig
-from tests.scenarios.waiting import wait_until
-
-pytestmark = pytest.mark.qemu
+from tests.scenarios.stage import Stage
+from tests.scenarios.words import Words
 
 #: What the user sets. The cards are told while there is a master and keep it in their flash.
 ALONE_SECONDS = 8
 UP = 120.0
 
 
-def _told_and_left_alone(rig: Rig, policy: str, slot: SlotId) -> int:
+def _told_and_left_alone(rig: Words, policy: str, slot: SlotId) -> int:
     """A card in service that knows the policy loses its master, then its power, which comes back.
 
     The number of the newest console line before that power-on.
@@ -32,10 +28,11 @@ def _told_and_left_alone(rig: Rig, policy: str, slot: SlotId) -> int:
     return before
 
 
-def test_card_that_may_run_alone_serves_its_last_validated_set(burned: Rig) -> None:
+def test_card_that_may_run_alone_serves_its_last_validated_set(stage: Stage) -> None:
+    burned = stage.burned()
     slot = burned.slots[0]
     before = _told_and_left_alone(burned, "run", slot)
-    wait_until("the card serves without a master", lambda: burned.page(slot), UP)
+    burned.wait_until("the card serves without a master", lambda: burned.page(slot), UP)
     assert "This card is in service" in burned.page(slot)
 
     # A master that comes back finds it running, and nothing is started anew.
@@ -46,7 +43,8 @@ def test_card_that_may_run_alone_serves_its_last_validated_set(burned: Rig) -> N
     assert sum("booted from" in line for line in said) == 1
 
 
-def test_card_that_must_wait_starts_nothing_until_a_master_comes(burned: Rig) -> None:
+def test_card_that_must_wait_starts_nothing_until_a_master_comes(stage: Stage) -> None:
+    burned = stage.burned()
     slot = burned.slots[1]
     before = _told_and_left_alone(burned, "wait", slot)
     up = burned.wait_for_line(slot, "booted from a", after=before, within=UP)
@@ -55,7 +53,7 @@ def test_card_that_must_wait_starts_nothing_until_a_master_comes(burned: Rig) ->
         newest = [line for line in burned.console(slot, 50) if "no link to the master" in line.text]
         return bool(newest) and (newest[-1].time - up.time).total_seconds() > 2 * ALONE_SECONDS
 
-    wait_until("the card has asked for a master long enough", waited_longer_than_the_time, UP)
+    burned.wait_until("the card has asked for a master long enough", waited_longer_than_the_time, UP)
     assert burned.page(slot) == ""
     burned.start_master()
     burned.wait_in_service(slot)

@@ -25,7 +25,7 @@ from firmware_mgr.card.runner import SetRunner, Surroundings
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.uplink import Uplink
 from firmware_mgr.flash.control import Why, decide_boot, read_control, write_control
-from firmware_mgr.flash.device import MemoryDevice, Window
+from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut, Window
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import find, read_table
 from firmware_mgr.flash.letter import Letter
@@ -71,13 +71,17 @@ class Around(Protocol):
 
 @dataclass
 class Hardware:
-    """What sits in the slot: swapped as a whole. `scripts` say how programs behave, by argument 0."""
+    """What sits in the slot: swapped as a whole. `scripts` say how programs behave, by argument 0.
+
+    `cut` lets the power fail at an operation of the flash, counted from 1 over all boots.
+    """
 
     board: Board
     flash: MemoryDevice
     mac: MacAddress
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     dead: bool = False
+    cut: tuple[int, Cut] | None = None
 
 
 class SimHost:
@@ -207,7 +211,11 @@ class SimCard:
     def _begin(self, netboot: bool) -> None:
         self.boots += 1
         process = self._process = SimProcess(f"slot {self.slot} boot {self.boots}", self._host)
-        self.flash = PoweredFlash(self.hardware.flash, self._brownout)
+        process.say = self._say
+        medium = self.hardware.flash
+        if self.hardware.cut is not None and self.hardware.cut[0] > medium.operations:
+            medium.cut_power(self.hardware.cut[0] - medium.operations, self.hardware.cut[1])
+        self.flash = PoweredFlash(medium, self._brownout)
         if not self.hardware.dead:
             task = process.spawn(self._boot(netboot))
             task.add_done_callback(self._ended)
@@ -228,7 +236,7 @@ class SimCard:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A boot never ends by itself: it resets, hangs, or an agent that is not whole goes."""
-        if task.cancelled() or task.exception() is None:
+        if task.cancelled() or task.exception() is None or isinstance(task.exception(), PowerCut):
             return
         error = task.exception()
         assert error is not None
@@ -311,7 +319,7 @@ class SimCard:
 
     async def _start(self, image: SimImage, words: LoaderWords) -> None:
         await asyncio.sleep(KERNEL_SECONDS)
-        self._say(f"kernel of {image.version}: {image.behaviour.value}, booted from {words.source.value}")
+        self._say(f"kernel of {image.version}: {image.behaviour.value}, from {words.source.value}")
         if image.behaviour is Behaviour.HANG:
             return
         if image.behaviour is Behaviour.PANIC:

@@ -18,12 +18,13 @@ class ProcessKilled(BaseException):
 
 
 class SimProcess:
-    """`host` is the machine that it runs on, as the network knows it."""
+    """`host` is the machine that it runs on, as the network knows it; `say` takes what it logs, if set."""
 
     def __init__(self, name: str, host: object) -> None:
         self.name = name
         self.host = host
         self.dead = False
+        self.say: Callable[[str], None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         self.at_death: list[Callable[[], None]] = []
         self.context = copy_context()

@@ -258,6 +258,8 @@ class End(asyncio.Transport):
         if self._stuck or self.wire.is_split(self.host, other.host):
             self._stuck.append(data)  # sent again and again until the network is whole
             return
+        if self.host is not None and other.host is not None:
+            self.wire.on_bytes(self.host.name, other.host.name, self.sockname[1], len(data))
         if other.gone:
             if not self.gone:
                 # The kernel there knows no such stream: its host started anew, or its process is gone.

@@ -119,6 +119,7 @@ class Wire:
         self.hosts: list[Host] = []
         self.paths: dict[str, Listening] = {}
         self.streams: set[End] = set()
+        self.on_bytes: Callable[[str, str, int, int], None] = lambda *_: None
         self._held: dict[str, Callable[[], None]] = {}
         self._flows: dict[str, float] = {}
         loop.network = self

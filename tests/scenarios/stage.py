@@ -1,0 +1,137 @@
+"""Where a scenario plays: two cards of either kind, burned or pristine, made once and put back each time.
+
+Knows how either kind is provisioned and how its boot images are built. Scenarios know neither.
+"""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from firmware_mgr.app.sim_system import SimSystem
+from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
+from firmware_mgr.lab.sim.image import Behaviour
+from tests.scenarios.provisioned import Provisioned
+from tests.scenarios.sim_rig import SimRig
+from tests.scenarios.software import Breakage
+from tests.scenarios.words import Words
+
+SIM_BOARD = "sim-aarch64"
+#: Several pieces, so that a burn has a middle.
+SIM_IMAGE_BYTES = (5 << 19) + 12_345
+BEHAVIOURS = {
+    None: Behaviour.GOOD,
+    Breakage.HANGS: Behaviour.HANG,
+    Breakage.PANICS: Behaviour.PANIC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """What the first burn-all took: bytes that travel and that are written, seconds, and its boot image."""
+
+    version: str
+    travels: int
+    boot_written: int
+    package_written: int
+    seconds: float
+
+
+class Stage(ABC):
+    undisturbed: Undisturbed
+
+    @abstractmethod
+    def burned(self) -> Words:
+        """Cards in their burned state, without power; no master runs."""
+
+    @abstractmethod
+    def fresh(self) -> Words:
+        """Pristine cards, and a master's directory that has image and package; neither runs."""
+
+    @abstractmethod
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage: ...
+
+
+def _undisturbed(operation: dict[str, Any], image: BootImage, package: Path) -> Undisturbed:
+    works = operation["cards"].values()
+    return Undisturbed(
+        image.manifest.version,
+        image.manifest.files[PARTITION_FILE].length + package.stat().st_size,
+        max(int(work["boot_written"]) for work in works),
+        max(int(work["package_written"]) for work in works),
+        float(operation["finished_at"]) - float(operation["created_at"]),
+    )
+
+
+class QemuStage(Stage):
+    def __init__(self, provisioned: Provisioned) -> None:
+        self._provisioned = provisioned
+        site = provisioned.site
+        self.undisturbed = _undisturbed(provisioned.operation, provisioned.image, site.package)
+
+    def burned(self) -> Words:
+        return self._begin(fresh=False)
+
+    def fresh(self) -> Words:
+        return self._begin(fresh=True)
+
+    def _begin(self, *, fresh: bool) -> Words:
+        provisioned = self._provisioned
+        provisioned.rig.stop_master()
+        provisioned.rig.all_off()
+        (provisioned.fresh if fresh else provisioned.burned).put_back(provisioned.rig)
+        return provisioned.rig
+
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage:
+        return self._provisioned.site.build_image(folder / version, version=version, breakage=breakage)
+
+
+class SimStage(Stage):
+    """Every beginning is a chassis of its own; `close` ends the last one."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._seed = seed
+        self._system = SimSystem(2, seed=seed, boards=(SIM_BOARD,))
+        system = self._system
+        system.make_site()
+        rig = SimRig(system)
+        rig.start_master()
+        image = system.build_image(SIM_BOARD, "1.0", size=SIM_IMAGE_BYTES)
+        package = system.build_package()
+        rig.add_image(str(image.folder))
+        system.post("/v1/packages", {"path": str(package)})
+        system.stop_master()
+        shutil.copytree(system.paths.directory, folder / "fresh")
+        rig.start_master()
+        operation = rig.wait_burned(rig.burn_all())
+        self.undisturbed = _undisturbed(operation, image, package)
+        system.stop_master()
+        rig.all_off()
+        shutil.copytree(system.paths.directory, folder / "burned")
+        self._flash = {slot: system.chassis.card(slot).hardware.flash.contents() for slot in rig.slots}
+
+    def burned(self) -> Words:
+        rig = self._begin(self._folder / "burned")
+        for slot, contents in self._flash.items():
+            self._system.chassis.card(slot).hardware.flash.load(contents)
+        return rig
+
+    def fresh(self) -> Words:
+        return self._begin(self._folder / "fresh")
+
+    def _begin(self, site: Path) -> SimRig:
+        self.close()
+        self._system = SimSystem(2, seed=self._seed, boards=(SIM_BOARD,), site=site)
+        return SimRig(self._system)
+
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage:
+        return self._system.build_image(
+            SIM_BOARD, version, behaviour=BEHAVIOURS[breakage], size=SIM_IMAGE_BYTES
+        )
+
+    def close(self) -> None:
+        self._system.close()
