@@ -14,9 +14,10 @@ from firmware_mgr.flash.gpt import read_table
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
 from tests.compatibility.golden import unpack_agent
-from tests.scenarios.rig import IN_SERVICE, Rig
+from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP, Site, ask, fwmgr
 from tests.scenarios.waiting import wait_until
+from tests.scenarios.words import IN_SERVICE
 
 pytestmark = pytest.mark.qemu
 
