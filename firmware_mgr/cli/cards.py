@@ -6,9 +6,11 @@ Knows tables and words. Asks the master for everything.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
 import typer
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
@@ -16,7 +18,8 @@ from typer.core import TyperGroup
 from firmware_mgr.cli import card_class
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import ago, plain, screen
-from firmware_mgr.cli.strangers import show_strangers
+from firmware_mgr.cli.strangers import show_strangers, stranger_notes, strangers_table
+from firmware_mgr.cli.watch import watch_json, watch_screen
 
 
 class _ShowFirst(TyperGroup):
@@ -53,11 +56,21 @@ def cards(
     strangers: Annotated[
         bool, typer.Option("--strangers", help="Only the clients that fit no card, and why.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay and follow changes until Ctrl-C; with --json a line each.")
+    ] = False,
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
     """All cards: what they are, what they run, in which state they are; then clients that fit no card."""
     client = master_client(directory)
+    if watch:
+        client.get("/v1/status")  # that there is a master at all is asked once
+        if as_json:
+            watch_json(client)
+        else:
+            watch_screen(client, partial(_situation, only_strangers=strangers))
+        return
     if strangers:
         unknown = client.get("/v1/strangers")
         if as_json:
@@ -73,6 +86,17 @@ def cards(
     for note in card_notes(answer):
         screen().print(note)
     show_strangers(screen(), client.get("/v1/strangers"))
+
+
+def _situation(answer: dict[str, Any], *, only_strangers: bool) -> list[RenderableType]:
+    """What is shown of a situation while it is watched."""
+    parts: list[RenderableType] = []
+    if not only_strangers:
+        parts += [cards_table(answer["cards"]), *map(Text, card_notes(answer["cards"]))]
+    if answer["strangers"]["strangers"] or only_strangers:
+        parts.append(strangers_table(answer["strangers"]["strangers"]))
+        parts += map(Text, stranger_notes(answer["strangers"]))
+    return parts
 
 
 def card_notes(answer: list[dict[str, Any]]) -> list[str]:
@@ -107,7 +131,10 @@ def cards_table(answer: list[dict[str, Any]]) -> Table:
 def _runs(card: dict[str, Any]) -> str:
     booted = [f"image {card['boot_version']} from {card['booted_from']}"] if card["booted_from"] else []
     processes = [f"{p['name']}: {p['state']}" for p in card["processes"]] if card["linked"] else []
-    return _lines([*booted, *processes])
+    moving, burning = card["progress"], []
+    if card["state"] == "burning" and moving["total"]:
+        burning = [f"{moving['step']} {moving['done'] / 1e6:.1f} of {moving['total'] / 1e6:.1f} MB"]
+    return _lines([*booted, *burning, *processes])
 
 
 def _wanted(card: dict[str, Any]) -> str:

@@ -18,14 +18,23 @@ def show_strangers(screen: Console, answer: dict[str, Any]) -> None:
     """Nothing at all when there are none."""
     if not answer["strangers"]:
         return
-    screen.print(_table(answer["strangers"]))
-    for stranger in answer["strangers"]:
-        typer.echo(f"{stranger['mac']}: {plain(stranger['reason'])}: {plain(stranger['next_step'])}")
+    screen.print(strangers_table(answer["strangers"]))
+    for note in stranger_notes(answer):
+        typer.echo(note)
+
+
+def stranger_notes(answer: dict[str, Any]) -> list[str]:
+    """Why each fits no card, and what to do."""
+    notes = [
+        f"{stranger['mac']}: {plain(stranger['reason'])}: {plain(stranger['next_step'])}"
+        for stranger in answer["strangers"]
+    ]
     if answer["overlooked"]:
-        typer.echo(f"{answer['overlooked']} more were not kept: too many ask at once")
+        notes.append(f"{answer['overlooked']} more were not kept: too many ask at once")
+    return notes
 
 
-def _table(strangers: list[dict[str, Any]]) -> Table:
+def strangers_table(strangers: list[dict[str, Any]]) -> Table:
     table = Table("MAC", "why", "slot", "says", "could be", "behind", "address lent", "asked", "last")
     table.title = "clients that fit no card"
     for stranger in strangers:

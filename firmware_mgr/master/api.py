@@ -23,6 +23,7 @@ from firmware_mgr.master.requests import read_body
 from firmware_mgr.master.roster import Entry
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings_api import settings_routes
+from firmware_mgr.master.watching import watch_route
 from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState
@@ -48,6 +49,7 @@ class Api:
                 web.get("/v1/status", self._status),
                 web.get("/v1/cards", self._cards),
                 web.get("/v1/strangers", self._strangers),
+                watch_route(self._master.engine.news, self._situation),
                 web.get("/v1/card", self._card),
                 web.post("/v1/card/want", self._want),
                 web.post("/v1/card/approve", self._approve),
@@ -103,6 +105,12 @@ class Api:
 
     async def _cards(self, _request: web.Request) -> web.Response:
         return web.json_response([card_summary(entry, self._master) for entry in self._master.roster])
+
+    def _situation(self) -> dict[str, Any]:
+        return {
+            "cards": [card_summary(entry, self._master) for entry in self._master.roster],
+            "strangers": self._master.strangers.document(),
+        }
 
     async def _strangers(self, _request: web.Request) -> web.Response:
         return web.json_response(self._master.strangers.document())

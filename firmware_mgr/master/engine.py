@@ -19,6 +19,7 @@ from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.settings import Settings
+from firmware_mgr.master.watching import News
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.lifecycle import CardState
 
@@ -65,6 +66,7 @@ class Engine:
         self._hands = hands
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.news = News()  # of work that has been done
         self._cycles = 0  # power cycles that have ended
 
     async def start(self) -> None:
@@ -124,6 +126,7 @@ class Engine:
                 await work()
             except FwmgrError as e:
                 log.error("%s", e)
+            self.news.tell()
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -126,6 +126,7 @@ class Master:
         log.debug("%s", event.document())
         if isinstance(event, DhcpDecided):
             self.strangers.met(event)
+            self.engine.news.tell()
         if isinstance(event, DhcpDecided) and event.decision in ("ignored", "unusable", "failed"):
             self._say_once(f"DHCP {event.message} of {event.mac} {event.decision}: {event.reason}")
         if isinstance(event, TransferStarted | TransferEnded) and event.slot is not None:
