@@ -48,7 +48,8 @@ def burn_all(
     slot: Annotated[list[str] | None, typer.Option(help="Only this slot; may be given again.")] = None,
     renew_keys: Annotated[bool, typer.Option("--renew-keys", help="Let every card make a new key.")] = False,
     erase: Annotated[
-        bool, typer.Option("--erase", help="Also lay out anew flash that carries another system.")
+        bool,
+        typer.Option("--erase", help="Lay out anew flash that is another's, and wipe what processes keep."),
     ] = False,
     wait: Annotated[bool, typer.Option(help="Stay until it is over; the work goes on without us.")] = True,
     directory: Directory = DEFAULT_DIRECTORY,

@@ -231,7 +231,8 @@ class BootPieces:
 class Burn:
     """Master to card: make flash hold this set; write only what is not there already.
 
-    `erase` allows flash to be laid out anew that carries another system's partition table. Without
+    `erase` allows flash to be laid out anew that carries another system's partition table, and wipes what
+    processes keep. Without
     `save_image` the boot partitions are left alone, and the loader is told to netboot (agents of version 2).
     """
 

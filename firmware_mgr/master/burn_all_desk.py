@@ -24,6 +24,9 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
 
+#: What --erase means, in the operation's own words.
+ERASES = "flash is laid out anew where it is another's; what processes keep is wiped"
+
 
 class BurnAllDesk:
     def __init__(self, engine: Engine, catalogue: Catalogue, wishes: Wishes) -> None:
@@ -96,7 +99,10 @@ class BurnAllDesk:
             works,
             renew_keys=renew_keys,
             erase=erase,
-            events=tuple(f"left out: {reason}" for reason in unfit.values()),
+            events=(
+                *((ERASES,) if erase else ()),
+                *(f"left out: {reason}" for reason in unfit.values()),
+            ),
         )
         await self._keep(operation)
         await self._ask(operation)

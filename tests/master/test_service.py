@@ -343,6 +343,8 @@ async def test_a_cancelled_operation_starts_who_has_stored_and_closes_its_doors(
 async def test_a_new_key_comes_in_once_and_again_only_after_a_power_cycle(tmp_path: Path) -> None:
     async with Rack(tmp_path, slots=1) as rack:
         await rack.master.burn_all(None, False)
+        # The power cycle of the burn-all itself has been seen, and is not taken for another.
+        await rack.wait(lambda: rack.hands.power_ons[1] == rack.master.roster.get(SlotId(1)).power_ons == 1)
         assert kinds(await TwinCard(rack, 1, "a" * 64).hello()) == ["welcome", "burn"]
         assert kinds(await TwinCard(rack, 1, "b" * 64).hello()) == ["refused"]
         rack.hands.power_ons[1] += 1

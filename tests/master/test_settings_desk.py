@@ -241,3 +241,8 @@ def test_only_what_nobody_needs_is_collected(tmp_path: Path) -> None:
     assert box.collect([kept]) == 1
     assert box.open(kept, "x") == b"1"
     assert {path.name for path in (tmp_path / "settings").iterdir()} == {kept, "notes.txt"} != {gone}
+
+
+async def test_an_erasing_burn_all_says_that_what_processes_keep_is_wiped(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        assert "wiped" in (await rack.master.burn_all(None, False, erase=True)).events[0]
