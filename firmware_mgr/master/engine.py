@@ -20,7 +20,7 @@ from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.settings import Settings
 from firmware_mgr.master.watching import News
-from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.lifecycle import CardState
 
 log = logging.getLogger(__name__)
@@ -115,6 +115,9 @@ class Engine:
             else:
                 if not done.cancelled():
                     done.set_result(result)
+            finally:
+                if not done.done():  # a fault of ours, which the log shows; who asked must not wait for ever
+                    done.set_exception(DeviceError("the master failed at this; its log says why"))
 
         self.post(run)
         return await done

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PUBLIC_KEY_TYPES
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -89,8 +89,10 @@ class Authority:
                     "card key has the wrong type", where=where, expected="Ed25519", found=type(key).__name__
                 )
             signed = request.is_signature_valid
-        except (ValueError, UnsupportedAlgorithm, InvalidSignature) as e:
+        except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion) as e:
             raise PeerError("not a certificate request", where=where, found=e) from e
+        except InternalError as e:  # OpenSSL reads the request a second time, and more strictly
+            raise PeerError("not a certificate request", where=where, found="refused by OpenSSL") from e
         if not signed:
             raise PeerError("the request is not signed with its own key", where=where)
         name = f"slot-{str(slot).replace('/', '-')}"

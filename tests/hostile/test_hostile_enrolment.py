@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from firmware_mgr.model.errors import PeerError
+from firmware_mgr.model.errors import DeviceError, PeerError
 from tests.master.rack_twin import Rack, TwinCard
 
 from .conftest import TIMES
@@ -72,7 +74,8 @@ async def test_no_enrolment_document_brings_about_another_exception_or_pins_a_ke
             where = chance.choice((address, address, "203.0.113.9", ""))
             before = {entry.slot: entry.record.key_fingerprint for entry in rack.master.roster}
             try:
-                certificate = await rack.master.enrol(where, document)
+                async with asyncio.timeout(20):
+                    certificate = await rack.master.enrol(where, document)
             except PeerError as e:
                 after = {entry.slot: entry.record.key_fingerprint for entry in rack.master.roster}
                 assert after == before, (
@@ -82,3 +85,13 @@ async def test_no_enrolment_document_brings_about_another_exception_or_pins_a_ke
             else:
                 assert certificate.startswith("-----BEGIN CERTIFICATE-----"), number
         assert len(rack.master.gate.refusals) <= 100
+
+
+async def test_who_asked_is_answered_also_when_the_master_itself_fails(tmp_path: Path) -> None:
+    async def stumble() -> None:
+        raise ZeroDivisionError
+
+    async with Rack(tmp_path) as rack:
+        async with asyncio.timeout(20):
+            with pytest.raises(DeviceError, match="its log says why"):
+                await rack.master.engine.call(stumble)
