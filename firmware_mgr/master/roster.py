@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 #: Cards that are written in one transaction: the catalogue takes 128 changes, and 1 MiB.
 MAX_PUTS = 32
 
+#: Power cycles by the master without a word from the card, as many as come before the lever by default.
+SILENT_CYCLES = 4
+
 
 @dataclass(slots=True)
 class Entry:
@@ -208,9 +211,16 @@ class Roster:
         )
 
     def netboot_image(self, entry: Entry) -> ImageRecord | None:
-        """What the slot is served: its wanted boot image, unless that failed here; else what last worked."""
+        """What the slot is served: its wanted boot image, unless that failed here; else what last worked.
+
+        A card of which nothing was heard for many power cycles is served what last worked: it may be the wanted
+        image that keeps it silent, and then nobody tells us.
+        """
         record = entry.record
-        for software in (record.wanted, record.last_good):
+        preferred = (record.wanted, record.last_good)
+        if entry.life.tries >= SILENT_CYCLES:
+            preferred = (record.last_good, record.wanted)
+        for software in preferred:
             if software is None or software.boot_image.board != record.board:
                 continue  # the slot's set was for a card that sat here before
             if software.boot_image.digest not in record.rejected:

@@ -186,6 +186,24 @@ async def test_a_card_that_does_not_come_is_cycled_then_netbooted_then_given_up(
         assert rack.state(1) == "failed" and "given up after 2 power cycles" in rack.reason(1)
 
 
+async def test_a_card_that_stays_silent_is_netbooted_with_what_last_worked(tmp_path: Path) -> None:
+    """The wanted image may be what dies, and a card that dies as it is netbooted cannot say so."""
+    async with Rack(tmp_path, slots=1, lost=10.0, booting=10.0) as rack:
+        card = TwinCard(rack, 1)
+        await serve(rack, card)
+        await rack.add(NEW_IMAGE)
+        await rack.master.want(SlotId(1), "2", None)
+        await card.lose()
+        served = []
+        for _ in range(5):
+            rack.clock.now += 100.0
+            await rack.master.engine.call(rack.master.engine._check_deadlines)
+            await rack.settle()
+            image = rack.master.roster.netboot_image(rack.master.roster.get(SlotId(1)))
+            served.append(None if image is None else image.version)
+        assert served == ["2", "2", "2", "1", "1"]
+
+
 async def test_a_card_that_refuses_an_order_fails_with_its_own_words(tmp_path: Path) -> None:
     async with Rack(tmp_path, slots=1) as rack:
         card = TwinCard(rack, 1)
