@@ -213,8 +213,8 @@ class Roster:
     def netboot_image(self, entry: Entry) -> ImageRecord | None:
         """What the slot is served: its wanted boot image, unless that failed here; else what last worked.
 
-        A card of which nothing was heard for many power cycles is served what last worked: it may be the wanted
-        image that keeps it silent, and then nobody tells us.
+        A card of which nothing was heard for many power cycles is served what last worked: it may be the
+        wanted image that keeps it silent, and then nobody tells us.
         """
         record = entry.record
         preferred = (record.wanted, record.last_good)
