@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from firmware_mgr import __version__
@@ -17,7 +18,7 @@ from firmware_mgr.card.cores import CoreShelf, catch_cores
 from firmware_mgr.card.data_volume import Ext4Volume
 from firmware_mgr.card.dress import dress_host
 from firmware_mgr.card.efi_variables import EfivarFs
-from firmware_mgr.card.fw_cfg import MappedRegisters, read_file
+from firmware_mgr.card.fw_cfg import MappedRegisters, NoSuchFile, read_file
 from firmware_mgr.card.kept import AgentLog, KeptDesk
 from firmware_mgr.card.loader import LOADER_WORDS, LoaderWords
 from firmware_mgr.card.network import NetworkLease, bring_up, wait_lease
@@ -48,13 +49,20 @@ class LinuxHost:
         self._settings = settings
         self._up = False
 
-    def slot(self) -> SlotId:
+    def slot(self) -> SlotId | None:
         path, device = self._settings.slot_register, self._settings.slot_fw_cfg
         if device is not None:
-            text = read_file(MappedRegisters(device.address), device.name)
+            try:
+                text = read_file(MappedRegisters(device.address), device.name)
+            except NoSuchFile:
+                return None
             return SlotId.parse(text.decode("ascii", "replace").strip("\0\n "))
+        if path is None:
+            return None
         try:
             return SlotId.parse(path.read_text().strip("\0\n "))
+        except FileNotFoundError:
+            return None
         except OSError as e:
             raise DeviceError("slot register cannot be read", where=str(path), found=e.strerror) from e
 
@@ -69,7 +77,8 @@ class LinuxHost:
         if not self._up:
             await bring_up(self._interface())
             self._up = True
-        return await wait_lease(last)
+        mac = Path("/sys/class/net", self._interface(), "address").read_text().strip()
+        return replace(await wait_lease(last), mac=mac)
 
     def _interface(self) -> str:
         interfaces = sorted(path.name for path in Path("/sys/class/net").iterdir() if path.name != "lo")

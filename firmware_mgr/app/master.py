@@ -175,6 +175,7 @@ async def run(options: argparse.Namespace) -> None:
         trial_tries=options.trial_tries,
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
+        adopt=options.adopt,
         wiring=Wiring.parse(options.router, options.subnet, options.relay),
     )
     migrated = migrate_catalogue(paths.catalogue)
@@ -317,6 +318,7 @@ def main() -> None:
     parser.add_argument("--trial-tries", type=int, default=2)
     parser.add_argument("--no-master-policy", choices=("wait", "run"), default="wait")
     parser.add_argument("--no-master-seconds", type=float, default=0.0)
+    parser.add_argument("--adopt", type=int, help="shelf whose next free slot unknown cards get")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO

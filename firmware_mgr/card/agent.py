@@ -16,7 +16,7 @@ from typing import Protocol
 from firmware_mgr.card import machine as cm
 from firmware_mgr.card.areas import Areas, open_areas
 from firmware_mgr.card.burn import Burner
-from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
+from firmware_mgr.card.commit import commit_boot, netboot_next, restore_tries_of_running
 from firmware_mgr.card.data_keeper import DataKeeper, DataVolume
 from firmware_mgr.card.firmware import Firmware
 from firmware_mgr.card.identity import Identity
@@ -50,7 +50,9 @@ NO_MASTER = "settings/no-master"
 class Host(Protocol):
     """The machine that the agent runs on. A seam."""
 
-    def slot(self) -> SlotId: ...
+    def slot(self) -> SlotId | None:
+        """What the slot register says; None when there is none (R-1.7)."""
+        ...
 
     def monotonic(self) -> float: ...
 
@@ -106,7 +108,8 @@ class Agent:
     def __init__(self, parts: AgentParts) -> None:
         self._parts = parts
         self._host = parts.host
-        self._slot = parts.host.slot()
+        self._register = parts.host.slot()
+        self._slot = self._register
         self._boot_id = uuid.uuid4().hex
         self._events: asyncio.Queue[cm.Event] = asyncio.Queue()
         self._broken: BaseException | None = None
@@ -181,6 +184,8 @@ class Agent:
         documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
         identity = Identity.from_documents(documents) or Identity.generate()
         self._identity = identity.fitting(parts.settings.authority, self._slot)
+        # Where no register says it, the certificate does: the master gave it for this slot.
+        self._slot = self._register or self._identity.slot
         self._settings.load()
         await self._settings.dress_host()
         await self._data.open()
@@ -191,7 +196,7 @@ class Agent:
         report = self._inspection.report
         log.info(
             "slot %s, board %s, booted from %s; flash: table %s, boot a %s, boot b %s, store %s",
-            self._slot,
+            self._slot or "unknown",
             parts.settings.board,
             parts.words.source.value,
             report.table.value,
@@ -229,6 +234,18 @@ class Agent:
             await self._serve(action.message)
         else:
             log.info("reset: %s", action.reason)
+            if action.netboot:
+                await self._netboot_once()
+
+    async def _netboot_once(self) -> None:
+        """Flash without our table is netbooted anyway."""
+        if self._areas.partitions is None:
+            return
+        try:
+            async with self._flash_lock:
+                await asyncio.to_thread(netboot_next, self._areas)
+        except DeviceError as e:
+            log.error("the next start cannot be from the network: %s", e)
 
     async def _send(self, message: m.FromCard) -> None:
         link = self._link
@@ -274,13 +291,15 @@ class Agent:
         settings = self._parts.settings
         request = {
             "protocol": m.PROTOCOL_VERSION,
-            "slot": str(self._slot),
+            "slot": None if self._register is None else str(self._register),
+            "mac": lease.mac,
             "board": settings.board,
             "cpu": settings.cpu.value,
-            "csr": self._identity.signing_request(self._slot),
+            "csr": self._identity.signing_request(self._register),
         }
         pem = await self._parts.uplink.enrol(lease, request)
         self._identity = self._identity.with_certificate(pem.encode())
+        self._slot = self._register or self._identity.slot
         if self._areas.state is not None:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
@@ -302,6 +321,7 @@ class Agent:
         if self._areas.partitions is not None:
             # Control may have been written since the inspection.
             report = replace(report, control=control_report(self._areas), data=self._data.report())
+        assert self._slot is not None  # there is a certificate, and it names a slot
         return m.Hello(
             protocol=m.PROTOCOL_VERSION,
             agent_version=self._parts.version,
@@ -318,11 +338,16 @@ class Agent:
             boot_id=self._boot_id,
             key_renewed=not self._identity.kept,
             settings=self._settings.digest,
+            mac="" if self._lease is None else self._lease.mac,
         )
 
     def _last_lease(self) -> str | None:
         state = self._areas.state
-        return None if state is None else kept_lease(state.document(LAST_LEASE), self._slot)
+        return (
+            None
+            if state is None or self._slot is None
+            else kept_lease(state.document(LAST_LEASE), self._slot)
+        )
 
     async def _keep_settings(self) -> None:
         """What to do without a master is for the time when there is none: it must be in flash."""
@@ -330,7 +355,7 @@ class Agent:
         if state is None:
             return
         wanted = {NO_MASTER: f"{policy.policy} {policy.seconds}".encode()}
-        if lease is not None:
+        if lease is not None and self._slot is not None:
             wanted[LAST_LEASE] = lease.document(self._slot)
         changes = {name: text for name, text in wanted.items() if state.document(name) != text}
         if not changes:

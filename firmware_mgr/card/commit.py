@@ -10,7 +10,7 @@ from dataclasses import replace
 from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.records import VALIDATED, read_records
-from firmware_mgr.flash.control import TRIES, confirm_validated, read_control, restore_tries
+from firmware_mgr.flash.control import TRIES, confirm_validated, netboot_once, read_control, restore_tries
 from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError, FwmgrError
@@ -79,6 +79,12 @@ def restore_tries_of_running(areas: Areas) -> None:
         return
     if record.left(letter) < TRIES:
         areas.set_control(restore_tries(record, letter))
+
+
+def netboot_next(areas: Areas) -> None:
+    """The next start, and only that, is from the network: for a master that has no lever."""
+    record = read_control(areas.window("control")).record
+    areas.set_control(netboot_once(record or NOTHING_COMMITTED))
 
 
 def heal_control(areas: Areas) -> None:

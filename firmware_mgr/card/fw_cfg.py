@@ -72,8 +72,15 @@ class MappedRegisters:
         return bytes(self._data[0] for _ in range(length))
 
 
+class NoSuchFile(DeviceError):
+    """The device is there, and has no file of that name."""
+
+
 def read_file(registers: Registers, name: str) -> bytes:
-    """The content of the fw_cfg file `name`. Raises DeviceError when there is no such device or file."""
+    """The content of the fw_cfg file `name`.
+
+    Raises DeviceError when there is no such device, NoSuchFile when it lacks the file.
+    """
     where = f"fw_cfg {name}"
     registers.select(KEY_SIGNATURE)
     signature = registers.read(len(SIGNATURE))
@@ -90,4 +97,4 @@ def read_file(registers: Registers, name: str) -> bytes:
                 raise DeviceError("fw_cfg file is too long", where=where, expected=LONGEST_FILE, found=length)
             registers.select(key)
             return registers.read(length)
-    raise DeviceError("no such fw_cfg file", where=where, expected=name, found=f"{count} other files")
+    raise NoSuchFile("no such fw_cfg file", where=where, expected=name, found=f"{count} other files")

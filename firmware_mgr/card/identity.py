@@ -18,12 +18,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
-from firmware_mgr.model.errors import DeviceError, PeerError
+from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 
 #: Names of the documents in the state area.
 KEY_DOCUMENT = "identity/key"
 CERTIFICATE_DOCUMENT = "identity/certificate"
+#: What stands before the slot in the certificate's name.
+_SLOT_URI = "fwmgr:slot/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +65,50 @@ class Identity:
     def with_certificate(self, pem: bytes) -> Identity:
         return Identity(self.key_pem, pem, self.kept)
 
-    def fitting(self, authority: Path, slot: SlotId) -> Identity:
-        """Without the certificate unless it is this authority's, for this slot, and for our key."""
+    @property
+    def slot(self) -> SlotId | None:
+        """The slot that the certificate names; None without a certificate."""
+        if self.certificate_pem is None:
+            return None
+        try:
+            (name,) = _slot_names(x509.load_pem_x509_certificate(self.certificate_pem))
+            return SlotId.parse(name)
+        except (ValueError, UsageError, x509.ExtensionNotFound) as e:
+            raise PeerError("certificate names no slot", where="own certificate", found=e) from e
+
+    def fitting(self, authority: Path, slot: SlotId | None) -> Identity:
+        """Without the certificate unless it is this authority's, for this slot (None: any) and our key."""
         if self.certificate_pem is None or _is_certified(self.certificate_pem, self.key_pem, authority, slot):
             return self
         return Identity(self.key_pem, None, self.kept)
 
-    def signing_request(self, slot: SlotId) -> str:
+    def signing_request(self, slot: SlotId | None) -> str:
         """A PKCS#10 request (RFC 2986) for our key, as PEM."""
         key = serialization.load_pem_private_key(self.key_pem, None)
         if not isinstance(key, Ed25519PrivateKey):
             raise DeviceError("card key has the wrong type", expected="Ed25519", found=type(key).__name__)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"slot-{str(slot).replace('/', '-')}")])
+        name = x509.Name(
+            [
+                x509.NameAttribute(
+                    NameOID.COMMON_NAME, "card" if slot is None else f"slot-{str(slot).replace('/', '-')}"
+                )
+            ]
+        )
         request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, None)
         return request.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _is_certified(pem: bytes, key_pem: bytes, authority: Path, slot: SlotId) -> bool:
+def _slot_names(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return [uri.removeprefix(_SLOT_URI) for uri in uris if uri.startswith(_SLOT_URI)]
+
+
+def _is_certified(pem: bytes, key_pem: bytes, authority: Path, slot: SlotId | None) -> bool:
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         issuer = x509.load_pem_x509_certificate(authority.read_bytes()).public_key()
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        slots = names.get_values_for_type(x509.UniformResourceIdentifier)
+        slots = _slot_names(certificate)
         if not isinstance(issuer, Ed25519PublicKey):
             return False
         issuer.verify(certificate.signature, certificate.tbs_certificate_bytes)
@@ -92,8 +116,15 @@ def _is_certified(pem: bytes, key_pem: bytes, authority: Path, slot: SlotId) -> 
         same_key = isinstance(key, Ed25519PrivateKey) and _raw(key.public_key()) == _raw(
             certificate.public_key()
         )
-        return same_key and slots == [f"fwmgr:slot/{slot}"]
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound, OSError):
+        return same_key and len(slots) == 1 and slot in (None, SlotId.parse(slots[0]))
+    except (
+        ValueError,
+        InvalidSignature,
+        UnsupportedAlgorithm,
+        x509.ExtensionNotFound,
+        UsageError,
+        OSError,
+    ):
         return False
 
 

@@ -213,6 +213,7 @@ class BeginSet:
 @dataclass(frozen=True, slots=True)
 class ResetCard:
     reason: str
+    netboot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +367,7 @@ class CardMachine:
         if response is Response.RESET:
             self.work = WorkState.RESETTING
             assert isinstance(message, m.Reset)
-            return [ResetCard(message.reason)]
+            return [ResetCard(message.reason, message.netboot)]
         if response is Response.REFUSE:
             return [self._refusal(order)]
         if response in (Response.BEGIN_BURN, Response.ALREADY_BURNING):

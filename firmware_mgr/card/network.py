@@ -23,6 +23,9 @@ LEASE_SCRIPT = Path("/etc/fwmgr/udhcpc.sh")
 
 #: The document in the state area that holds the last lease.
 LAST_LEASE = "settings/lease"
+NOWHERE = "0.0.0.0"
+#: Option 60 of the agent's own DHCP: the master lends an address also to an agent that it does not know yet.
+AGENT_CLASS = "fwmgr-agent"
 #: Seconds without an answer. udhcpc asks four times in the first four.
 ANSWER_SECONDS = 10.0
 
@@ -31,13 +34,14 @@ ANSWER_SECONDS = 10.0
 class NetworkLease:
     """`master` is DHCP's next server (siaddr, RFC 2131 §2): who answers for netboot answers for the link.
 
-    `text` is the lease as the script wrote it.
+    `text` is the lease as the script wrote it, `mac` the address of the interface that it is for.
     """
 
     address: str
     master: str
     hostname: str
     text: str
+    mac: str = ""
 
     def document(self, slot: SlotId) -> bytes:
         """To be kept: the lease and the slot it was for."""
@@ -48,8 +52,9 @@ def read_lease(text: str) -> NetworkLease:
     """Raises DeviceError when the lease names no address or no master."""
     values = _fields(text)
     address = values.get("ip", "")
-    master = values.get("siaddr") or values.get("serverid", "")
-    if not address or not master or master == "0.0.0.0":
+    next_server = values.get("siaddr", "")
+    master = values.get("serverid", "") if next_server in ("", NOWHERE) else next_server
+    if not address or not master or master == NOWHERE:
         raise DeviceError(
             "DHCP lease is not usable", where=str(LEASE_FILE), expected="ip and siaddr", found=text
         )
@@ -98,7 +103,21 @@ async def bring_up(interface: str) -> None:
     await _run("ip", "link", "set", interface, "up")
     # It retries for ever, and goes to the background of its own once it holds a lease.
     await _run(
-        "udhcpc", "-i", interface, "-t", "4", "-T", "1", "-A", "2", "-s", str(LEASE_SCRIPT), "-S", "-b"
+        "udhcpc",
+        "-i",
+        interface,
+        "-V",
+        AGENT_CLASS,
+        "-t",
+        "4",
+        "-T",
+        "1",
+        "-A",
+        "2",
+        "-s",
+        str(LEASE_SCRIPT),
+        "-S",
+        "-b",
     )
 
 

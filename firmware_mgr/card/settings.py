@@ -36,7 +36,7 @@ class AgentSettings:
     build_date: int
     flash_device: Path
     flash: FlashLayout
-    slot_register: Path
+    slot_register: Path | None  # None: there is none
     authority: Path
     keyring: Keyring
     slot_fw_cfg: FwCfgFile | None = None
@@ -63,7 +63,7 @@ class AgentSettings:
                     BOOT_TYPES[document["loader"]],
                     data=int(areas.get("data", 0)),
                 ),
-                slot_register=Path(document["slot_register"]),
+                slot_register=Path(document["slot_register"]) if document["slot_register"] else None,
                 slot_fw_cfg=_fw_cfg(document.get("slot_fw_cfg")),
                 authority=home / "trust" / "authority.pem",
                 keyring=Keyring.load(json.loads((home / "trust" / "keys.json").read_text())),

@@ -16,6 +16,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from firmware_mgr.cli import card_class
+from firmware_mgr.cli.binding import show_waiting
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import ago, plain, screen
 from firmware_mgr.cli.strangers import show_strangers, stranger_notes, strangers_table
@@ -85,6 +86,7 @@ def cards(
     screen().print(cards_table(answer))
     for note in card_notes(answer):
         screen().print(note)
+    show_waiting(screen(), client.get("/v1/waiting"))
     show_strangers(screen(), client.get("/v1/strangers"))
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from firmware_mgr.cli import (
+    binding,
     card_class,
     cards,
     catalogue,
@@ -45,6 +46,8 @@ app.add_typer(flash.app, name="flash")
 app.add_typer(power.app, name="power")
 app.add_typer(cards.card_app, name="card")
 app.add_typer(settings.app, name="settings")
+cards.card_app.command()(binding.bind)
+cards.card_app.command()(binding.unbind)
 cards.card_app.command()(kept.logs)
 cards.card_app.command()(kept.cores)
 cards.card_app.command()(kept.core)

@@ -77,6 +77,15 @@ def run(
         typer.Option(help="What cards do when no master answers: wait, or run their last set [wait]."),
     ] = None,
     no_master_seconds: Annotated[float | None, typer.Option(help="… after so many seconds [0].")] = None,
+    hands: Annotated[
+        bool | None,
+        typer.Option(
+            "--hands/--no-hands", help="Whether the chassis's power and slot registers are used [yes]."
+        ),
+    ] = None,
+    adopt: Annotated[
+        int | None, typer.Option(help="Give unknown cards the next free slot of this shelf.", min=1)
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every packet's decision.")] = False,
 ) -> None:
     """Run the master in the foreground. It may be killed at any time and started again."""
@@ -94,6 +103,8 @@ def run(
             trial_tries=trial_tries,
             no_master_policy=no_master_policy,  # type: ignore[arg-type]
             no_master_seconds=no_master_seconds,
+            hands=hands,
+            adopt=adopt,
         )
     except ValueError as e:
         raise UsageError("unusable options", where="command line", found=str(e)) from e

@@ -54,7 +54,8 @@ def _run_in_chassis(chassis: Path, options: MasterOptions, *, verbose: bool) -> 
     status = asyncio.run(client.status())
     options = options.over(MasterOptions(address=status.address, interface="br0"))
     command = [*status.enter, *DIES_WITH_US, *_command(options, verbose=verbose)]
-    command += ["--hands", str(client.socket)]
+    if options.hands is not False:
+        command += ["--hands", str(client.socket)]
     with subprocess.Popen(command) as process:
 
         def forward(number: int, _: FrameType | None) -> None:
@@ -88,6 +89,7 @@ def _command(options: MasterOptions, *, verbose: bool) -> list[str]:
         ("--trial-tries", options.trial_tries),
         ("--no-master-policy", options.no_master_policy),
         ("--no-master-seconds", options.no_master_seconds),
+        ("--adopt", options.adopt),
     ):
         command += [] if value is None else [name, str(value)]
     command += [word for text in options.subnets for word in ("--subnet", text)]

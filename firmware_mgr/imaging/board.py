@@ -216,7 +216,7 @@ class Board(_Section):
     kernel: Kernel
     netboot: Netboot
     qemu: Qemu
-    slot: SlotRegister
+    slot: SlotRegister | None = None
     lever: Lever
     control: Control
     pristine: Pristine = Pristine()

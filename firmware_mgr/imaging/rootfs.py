@@ -193,9 +193,9 @@ def _settings(board: Board, version: str, built: int) -> bytes:
         "version": version,
         "build_date": built,
         "console": board.console.device,
-        "slot_register": board.slot.path,
+        "slot_register": "" if board.slot is None else board.slot.path,
         "slot_fw_cfg": None
-        if board.slot.fw_cfg_address is None
+        if board.slot is None or board.slot.fw_cfg_address is None
         else {"address": board.slot.fw_cfg_address, "name": board.slot.fw_cfg},
         "tries": board.control.tries,
         "loader": board.firmware.loader,

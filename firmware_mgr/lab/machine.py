@@ -53,7 +53,7 @@ class QemuBoard:
     @classmethod
     def of(cls, board: Board, *, memory_mib: int | None = None) -> QemuBoard:
         """The QEMU side of a board file. Raises UsageError when the board has no backplane register."""
-        if board.slot.fw_cfg is None:
+        if board.slot is None or board.slot.fw_cfg is None:
             raise UsageError(
                 "board cannot stand in a virtual chassis",
                 where=board.name,

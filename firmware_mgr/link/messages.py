@@ -116,7 +116,8 @@ class Hello:
     """Card to master, first: who and what I am, what I found in my flash, what I believe I should run.
 
     `sets` are all software sets that flash holds records of, `running_set` is the one whose processes run.
-    `boot_id` differs from boot to boot. `settings` names the settings that the card has kept.
+    `boot_id` differs from boot to boot. `settings` names the settings that the card has kept, `mac`
+    is that of its interface.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -135,6 +136,7 @@ class Hello:
     boot_id: str
     key_renewed: bool = False
     settings: Digest | None = field(default=None, metadata=since(2))
+    mac: str = field(default="", metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,10 +264,11 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Master to card: stop processes, sync, restart."""
+    """Master to card: stop processes, sync, restart; with `netboot`, the next start is from the network."""
 
     TYPE: ClassVar[str] = "reset"
     reason: str
+    netboot: bool = field(default=False, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)

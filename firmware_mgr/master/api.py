@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from firmware_mgr.master.binding_api import binding_routes
 from firmware_mgr.master.class_api import class_routes, texts
 from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
@@ -65,6 +66,7 @@ class Api:
                 *settings_routes(self._master),
                 *kept_routes(self._master.kept),
                 *class_routes(self._master),
+                *binding_routes(self._master),
                 *self._also,
             ]
         )
@@ -227,6 +229,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "address": str(master.settings.card_address(record.slot)),
         "board": record.board,
         "class": record.card_class,
+        "bound": entry.bound is not None,
         "cpu": None if record.cpu is None else record.cpu.value,
         "present": record.present,
         "powered": entry.powered is True,

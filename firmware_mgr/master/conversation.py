@@ -11,6 +11,7 @@ from typing import Any
 from firmware_mgr.link import messages as m
 from firmware_mgr.link.service import Kept, Piece, SettingsKept
 from firmware_mgr.link.wire import to_plain
+from firmware_mgr.master.bindings import Claimant
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.engine import Engine
@@ -24,6 +25,7 @@ from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, uns
 from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.master.wishes import Wishes
 from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.model.ids import CpuArch, MacAddress
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.pristine import STORE_FIRST, PristineOrder, Provisioning
 
@@ -85,8 +87,11 @@ class Conversation:
     async def _greeted(self, link: Link, hello: m.Hello) -> None:
         try:
             entry = self._check_hello(link, hello)
+            mac = MacAddress(hello.mac) if hello.mac else None
+            claimant = Claimant(mac, link.fingerprint, hello.board, link.address)
+            await self._gate.recognise_link(entry, claimant)
             shown = await self._gate.let_in(entry, link.fingerprint)
-        except PeerError as e:
+        except (PeerError, UsageError) as e:
             link.send(m.Refused(e.document()))
             return
         await self._desk.key_shown(entry.slot, shown)
@@ -127,7 +132,7 @@ class Conversation:
         if error is not None:
             self._gate.note(error)
             raise error
-        return self._gate.at_address(link.slot, link.address, where)
+        return self._gate.at_address(link.slot, link.address, where, link.fingerprint)
 
     async def _judge(self, entry: Entry, hello: m.Hello) -> None:
         misfit = await self._settle(entry, hello)
@@ -156,6 +161,12 @@ class Conversation:
 
     async def _settle(self, entry: Entry, hello: m.Hello) -> str | None:
         """Work out what a swapped card should run, or one that came after its class; why nothing fits it."""
+        if entry.bound is not None:
+            # No register: the card's own word counts.
+            cpu = next((cpu for cpu in CpuArch if cpu.value == hello.cpu), entry.record.cpu)
+            await self._engine.roster.write(
+                entry, self._engine.clock(), board=hello.board, cpu=cpu, present=True
+            )
         record = entry.record
         if record.board is not None and hello.board != record.board:
             error = PeerError(

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from firmware_mgr.link import messages as m
+from firmware_mgr.link.session import SessionState
 from firmware_mgr.master.card_life import CardEvent, Do, after
 from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.link_server import Link
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
 TICK_SECONDS = 0.5
+#: What a card's reason says when only a person can start it anew.
+BY_HAND = "power-cycle it by hand: it does not answer, and the master has no hands on its power"
 
 
 class Watcher(Protocol):
@@ -157,6 +160,8 @@ class Engine:
         life, do = after(before, event, now, self.settings.deadlines, reason)
         if life is before and do is Do.NOTHING:
             return
+        if do in (Do.CYCLE, Do.CYCLE_NETBOOT) and entry.link is None and not self._reaches(entry):
+            life = replace(life, reason=f"{life.reason}; {BY_HAND}" if life.reason else BY_HAND)
         note = f" ({life.reason})" if life.reason else ""
         log.info(
             "slot %s: %s: %s → %s%s", entry.slot, event.value, before.state.value, life.state.value, note
@@ -199,10 +204,16 @@ class Engine:
 
     # Power.
 
+    def _reaches(self, entry: Entry) -> bool:
+        """Whether the hands have this slot's power."""
+        return self._hands is not None and entry.bound is None
+
     def _cycle(self, entry: Entry, *, netboot: bool) -> None:
-        if self._hands is None:
-            if entry.link is not None:
-                entry.link.send(m.Reset("the master asks for it"))
+        if self._hands is None or not self._reaches(entry):
+            if entry.hello is not None:
+                entry.ended_boot = entry.hello.boot_id
+            if entry.link is not None and entry.link.session.state is SessionState.OPEN:
+                entry.link.send(m.Reset("the master asks for it", netboot))
             else:
                 log.warning("slot %s: there are no hands to cycle its power", entry.slot)
             return

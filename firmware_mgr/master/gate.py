@@ -13,13 +13,14 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from firmware_mgr.master.admission import Door, Entry, Shown, decide_entry, refusal, shown_as
+from firmware_mgr.master.bindings import Bindings, Claimant
 from firmware_mgr.master.documents import Admission
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.roster import Entry as SlotEntry
 from firmware_mgr.master.trust import Authority, key_fingerprint
 from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.model.errors import PeerError, UsageError
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import MacAddress, SlotId
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ MAX_REFUSAL = 500
 
 
 class Gate:
-    def __init__(self, engine: Engine, authority: Authority) -> None:
+    def __init__(self, engine: Engine, authority: Authority, bindings: Bindings) -> None:
         self._engine = engine
+        self._bindings = bindings
         self._authority = authority
         self.refusals: list[dict[str, str]] = []
 
@@ -39,19 +41,51 @@ class Gate:
         """The certificate for a card that asks, as PEM, and whose key it is. Raises PeerError."""
         where = f"enrolment from {address}"
         try:
-            slot = SlotId.parse(str(document.get("slot")))
+            named = document.get("slot")
+            slot = None if named is None else SlotId.parse(str(named))
+            mac = None if document.get("mac") in (None, "") else MacAddress(str(document["mac"]))
             request = x509.load_pem_x509_csr(str(document.get("csr")).encode())
             fingerprint = key_fingerprint(request.public_key())
         except (UsageError, ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as e:
             raise PeerError("enrolment request is unusable", where=where, found=str(e)[:MAX_REFUSAL]) from e
-        entry = self.at_address(slot, address, where)
+        if slot is None:
+            # The key's own proof comes first: nobody shall be bound, or shown, by another's key.
+            self._authority.check_request(str(document["csr"]), where)
+            claimant = Claimant(mac, fingerprint, str(document.get("board"))[:64], address)
+            entry = await self._recognise(claimant)
+            slot = entry.slot
+            if entry.record.key_fingerprint != fingerprint:
+                self.at_address(slot, address, where)
+        else:
+            entry = self.at_address(slot, address, where)
         # Signed first: a request that is not by its own key, or of a wrong kind, must not pin anything.
         certificate = self._authority.sign_card_certificate(str(document["csr"]), slot)
         return certificate, slot, await self.let_in(entry, fingerprint)
 
-    def at_address(self, slot: SlotId, address: str, where: str) -> SlotEntry:
-        """The entry of the slot whose address a card has. Raises PeerError when it speaks for another."""
+    async def _recognise(self, claimant: Claimant) -> SlotEntry:
+        try:
+            return await self._bindings.recognise(claimant)
+        except PeerError as e:
+            self.note(e)
+            raise
+
+    async def recognise_link(self, entry: SlotEntry, claimant: Claimant) -> None:
+        """A card that enrolled earlier says hello: its MAC may be new, or another card be there already."""
+        if entry.bound is not None and await self._recognise(claimant) is not entry:
+            error = PeerError("card's certificate is for another slot", where=f"slot {entry.slot}")
+            self.note(error)
+            raise error
+
+    def at_address(self, slot: SlotId, address: str, where: str, fingerprint: str | None = None) -> SlotEntry:
+        """The entry of the slot whose address a card has. Raises PeerError when it speaks for another.
+
+        Where no register tells of the slot, its own key counts, at whatever address.
+        """
         entry = self._engine.roster.by_address(address)
+        if slot in self._engine.roster:
+            own = self._engine.roster.get(slot)
+            if own.bound is not None and fingerprint and own.record.key_fingerprint == fingerprint:
+                return own
         if entry is None or entry.slot != slot:
             found = "no slot" if entry is None else f"slot {entry.slot}"
             error = PeerError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from firmware_mgr.master.binding import BINDING
 from firmware_mgr.master.card_class import CLASS
 from firmware_mgr.master.catalogue_file import prepare_file, storage_errors
 from firmware_mgr.master.documents import CARD, IMAGE, OPERATION, PACKAGE
@@ -28,6 +29,7 @@ from firmware_mgr.model.software import canonical_json
 #: Every kind of document that a master writes. What is of no kind of these is left alone.
 SCHEMAS: Final[tuple[Schema[Any], ...]] = (
     CARD,
+    BINDING,
     CLASS,
     IMAGE,
     PACKAGE,

@@ -38,6 +38,9 @@ class MasterOptions(BaseModel):
     no_master_policy: Literal["wait", "run"] | None = None
     no_master_seconds: float | None = Field(default=None, ge=0, strict=False)
 
+    hands: bool | None = None
+    adopt: int | None = Field(default=None, ge=1)
+
     def over(self, other: MasterOptions) -> MasterOptions:
         """These, and from `other` what these do not say."""
         return other.model_copy(update={name: value for name, value in self if value not in (None, (), {})})

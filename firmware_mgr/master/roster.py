@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from firmware_mgr.link.messages import Hello
+from firmware_mgr.master.binding import BindingRecord
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.card_life import CardLife
 from firmware_mgr.master.catalogue import Catalogue, Put
@@ -56,6 +57,7 @@ class Entry:
     target: SoftwareSet | None = None  # what the last verdict told the card to burn or run
     saves_image: bool = True  # whether that burn includes the boot image
     final: bool = True  # whether nothing is lacking after it
+    bound: BindingRecord | None = None  # no slot register tells of this slot
     runs_as_it_is: bool = False  # it has stored, and needs no restart to run that
     progress: tuple[str, int, int, int] = ("", 0, 0, 0)
     processes: list[dict[str, Any]] = field(default_factory=list)
@@ -143,6 +145,12 @@ class Roster:
         for entry, record in records:
             entry.record = record
 
+    def make(self, slot: SlotId, now: float) -> Entry:
+        """A slot that nothing was known of; it is not written yet."""
+        entry = Entry(CardRecord(slot, now), CardLife(CardState.ABSENT, now))
+        self._entries[slot] = entry
+        return entry
+
     async def seen(self, sight: SlotSight, now: float) -> Entry:
         """The entry of a slot that the slot register names; made when it is new.
 
@@ -152,8 +160,7 @@ class Roster:
         board = self._boards.get(sight.board)
         if entry is None:
             self._settings.card_address(sight.slot)
-            entry = Entry(CardRecord(sight.slot, now), CardLife(CardState.ABSENT, now))
-            self._entries[sight.slot] = entry
+            entry = self.make(sight.slot, now)
         known = entry.record
         if (known.mac, known.board, known.present) != (sight.mac, sight.board, sight.present):
             cpu = None if board is None else board.cpu

@@ -9,9 +9,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
@@ -32,9 +34,11 @@ from firmware_mgr.master.site_settings import SettingsRecord
 from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
 from firmware_mgr.master.wishes import ChangeOwn, Wishes
-from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
+from firmware_mgr.netboot.quarantine import Misfit
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +72,14 @@ class Master:
         self.burn_log = burn_log
         self.roster = Roster(catalogue, blobs, boards, settings)
         self.engine = Engine(self.roster, settings, hands, clock, monotonic)
-        self.gate = Gate(self.engine, authority)
+        self.strangers = Strangers(boards, clock)
+        self.bindings = Bindings(
+            self.roster, catalogue, settings, boards, clock=clock, guess_boards=self._guess_boards
+        )
+        self.gate = Gate(self.engine, authority, self.bindings)
         self.wishes = Wishes(self.roster, catalogue, clock, self._busy)
         self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
-        self.strangers = Strangers(boards, clock)
         self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock)
         self.kept = KeptDesk(self.roster)
         self.conversation = Conversation(
@@ -91,6 +98,7 @@ class Master:
         """Take up what an earlier master left, then work."""
         await self.roster.load(self.engine.clock())
         await self.wishes.load()
+        await self.bindings.load()
         await self.desk.load()
         await self.slot_settings.load()
         await self.engine.start()
@@ -127,6 +135,8 @@ class Master:
         if isinstance(event, DhcpDecided):
             self.strangers.met(event)
             self.engine.news.tell()
+            if event.misfit is Misfit.UNKNOWN and event.mac is not None and self.settings.adopt is not None:
+                self.engine.post(partial(self._adopt, event.mac))
         if isinstance(event, DhcpDecided) and event.decision in ("ignored", "unusable", "failed"):
             self._say_once(f"DHCP {event.message} of {event.mac} {event.decision}: {event.reason}")
         if isinstance(event, TransferStarted | TransferEnded) and event.slot is not None:
@@ -199,6 +209,45 @@ class Master:
 
         entries: list[Entry] = await self.engine.call(work)
         return entries
+
+    def _guess_boards(self, mac: MacAddress) -> list[str]:
+        """What a stranger could be: boards with a boot image first, for no other can be served to it."""
+        fitting = self.strangers.boards_of(mac)
+        served = {image.board for image in self.roster.images}
+        return [board for board in fitting if board in served] or fitting
+
+    async def _adopt(self, mac: MacAddress) -> None:
+        """Give a loader that nobody knows the next free slot, when it can be only one board."""
+        shelf, known = self.settings.adopt, self.bindings.of_mac(mac)
+        if shelf is not None and known is None and len(self._guess_boards(mac)) == 1:
+            await self.bindings.bind(self.bindings.free_slot(shelf), Wish(mac))
+
+    async def bind(self, slot: SlotId, wish: Wish) -> Entry:
+        """Bind a slot that no register tells of to a MAC, key or relay port. Raises UsageError."""
+
+        async def work() -> Entry:
+            self._check_free(slot)
+            entry = await self.bindings.bind(slot, wish)
+            entry.refusal = None
+            return entry
+
+        bound: Entry = await self.engine.call(work)
+        return bound
+
+    async def unbind(self, slot: SlotId) -> Entry:
+        async def work() -> Entry:
+            self._check_free(slot)
+            entry = await self.bindings.unbind(slot)
+            await self.engine.happened(entry, CardEvent.POWERED_OFF, "no card is bound to this slot")
+            return entry
+
+        unbound: Entry = await self.engine.call(work)
+        return unbound
+
+    def _check_free(self, slot: SlotId) -> None:
+        if (busy := self._busy(slot)) is not None:
+            hint = f"wait for its end, or: fwmgr operations {busy} --cancel"
+            raise UsageError("card is in an operation", where=f"slot {slot}", found=busy, hint=hint)
 
     async def change_classes(self, work: Callable[[], Awaitable[T]]) -> T:
         """Have classes changed in turn with everything else; cards with nothing to run are judged anew."""

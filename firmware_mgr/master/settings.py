@@ -115,6 +115,7 @@ class Settings:
     no_master_seconds: float = 0.0
     ports: LinkPorts = field(default_factory=LinkPorts)
     poll_seconds: float = 2.0
+    adopt: int | None = None  # unknown cards get the next free slot of this shelf
     wiring: Wiring = field(default_factory=Wiring)
 
     def card_address(self, slot: SlotId) -> IPv4Address:

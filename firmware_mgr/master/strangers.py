@@ -35,7 +35,8 @@ class Stranger:
 #: Why → what a person can do about it. `{…}` are fields of the event, and the boards that would fit.
 NEXT_STEPS: Mapping[Misfit, str] = MappingProxyType(
     {
-        Misfit.UNKNOWN: "if it is a card: see that its slot is reported with this MAC (fwmgr cards)",
+        Misfit.UNKNOWN: "if it is a card: see that its slot is reported with this MAC (fwmgr cards), "
+        "or, where no register tells of slots: fwmgr card bind SLOT --mac {mac}",
         Misfit.WRONG_ARCHITECTURE: "see that the right card is in slot {slot}; this one looks like: {boards}",
         Misfit.WRONG_SUBNET: "connect it where slot {slot} is, or give the shelf that subnet (--subnet)",
         Misfit.NO_IMAGE: "add a boot image for slot {slot}: fwmgr image add DIR",
@@ -107,11 +108,17 @@ class Strangers:
             "boards": boards,
             "next_step": step.format(
                 slot=event.slot,
+                mac=event.mac,
                 address=event.address,
                 port=event.port,
                 boards=", ".join(boards) or "no board",
             ),
         }
+
+    def boards_of(self, mac: MacAddress) -> list[str]:
+        """What a stranger could be, by its own words; nothing for who was not met."""
+        stranger = self._met.get(mac)
+        return [] if stranger is None else self.fitting(stranger.event)
 
     def fitting(self, event: DhcpDecided) -> list[str]:
         """The boards that say of themselves what the client said: by 60 and 93, as far as they came."""

@@ -74,13 +74,8 @@ class Authority:
     def certificate_pem(self) -> str:
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
-    def sign_card_certificate(self, csr_pem: str, slot: SlotId) -> str:
-        """The certificate, as PEM, for a card's PKCS#10 request (RFC 2986); it names the slot given here.
-
-        Nothing of the request is taken over but its key. Raises PeerError when the request is not signed with
-        its own key, or is none.
-        """
-        where = f"slot {slot}, certificate request"
+    def check_request(self, csr_pem: str, where: str) -> Ed25519PublicKey:
+        """The key of a PKCS#10 request that it has signed itself. Raises PeerError when it has not."""
         try:
             request = x509.load_pem_x509_csr(csr_pem.encode())
             key = request.public_key()
@@ -95,6 +90,15 @@ class Authority:
             raise PeerError("not a certificate request", where=where, found="refused by OpenSSL") from e
         if not signed:
             raise PeerError("the request is not signed with its own key", where=where)
+        return key
+
+    def sign_card_certificate(self, csr_pem: str, slot: SlotId) -> str:
+        """The certificate, as PEM, for a card's PKCS#10 request (RFC 2986); it names the slot given here.
+
+        Nothing of the request is taken over but its key. Raises PeerError when the request is not signed with
+        its own key, or is none.
+        """
+        key = self.check_request(csr_pem, f"slot {slot}, certificate request")
         name = f"slot-{str(slot).replace('/', '-')}"
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(f"{_SLOT_URI}{slot}")]
         return (

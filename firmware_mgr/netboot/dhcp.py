@@ -32,6 +32,7 @@ SET_ASIDE_SECONDS = 30  # ours: how long a declined address is not given out
 #: that comes later, or without an ACK before it, is forged or lost its way.
 DECLINE_SECONDS = 30
 
+AGENT_CLASS = b"fwmgr-agent"  # option 60 of our agents' own DHCP (docs/CLASSES.md)
 MAX_CLIENT_ID = 255  # ours: of a longer one (RFC 3396) no more is recorded
 
 
@@ -138,8 +139,9 @@ class _Asked:
 
     @property
     def boots(self) -> bool:
-        """It is a boot loader, or says what it could boot."""
-        return self.client.kind is not ClientKind.PLAIN or bool(self.client.architectures)
+        """It is a boot loader, or says what it could boot, or is an agent whose card nobody knows yet."""
+        is_agent = (self.packet.options.get(codec.OPT_VENDOR_CLASS) or b"").startswith(AGENT_CLASS)
+        return self.client.kind is not ClientKind.PLAIN or bool(self.client.architectures) or is_agent
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class TwinCard:
         self.running: SoftwareSet | None = None
         self.boots = 0
         self.link: Link | None = None
+        self.mac = ""
         self.board, self.cpu = "qemu-aarch64", "aarch64"
 
     async def hello(self) -> list[m.FromMaster]:
@@ -108,6 +109,7 @@ class TwinCard:
             self.sets[0] if self.sets else None, self.sets,
             None if self.running is None else self.running.digest, 5.0, f"boot {ons}",
             settings=self.settings,
+            mac=self.mac,
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)

@@ -11,7 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from firmware_mgr.card.agent import Agent, AgentParts
 from firmware_mgr.card.cores import CoreShelf
 from firmware_mgr.card.kept import AgentLog, KeptDesk
 from firmware_mgr.card.loader import LoaderWords
-from firmware_mgr.card.network import NetworkLease, read_lease
+from firmware_mgr.card.network import AGENT_CLASS, NetworkLease, read_lease
 from firmware_mgr.card.processes import ProcessStatus
 from firmware_mgr.card.runner import SetRunner, Surroundings
 from firmware_mgr.card.settings import AgentSettings
@@ -82,6 +82,11 @@ class Hardware:
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     dead: bool = False
     cut: tuple[int, Cut] | None = None
+    register: bool = True  # whether it can read its slot
+
+
+#: What udhcpc says in option 60 as the agent starts it.
+AGENT_DHCP = {60: AGENT_CLASS.encode()}
 
 
 class SimHost:
@@ -94,8 +99,8 @@ class SimHost:
         self._since = self._loop.time()
         self.clock: float = float(image.build_date)
 
-    def slot(self) -> SlotId:
-        return self._card.slot
+    def slot(self) -> SlotId | None:
+        return self._card.slot if self._card.hardware.register else None
 
     def monotonic(self) -> float:
         return self._loop.time() - self._since
@@ -107,14 +112,14 @@ class SimHost:
         card = self._card
         if card.lease is None:
             try:
-                offered = await ask_dhcp(card.around.jack(), card.hardware.mac, card.rng)
+                offered = await ask_dhcp(card.around.jack(), card.hardware.mac, card.rng, AGENT_DHCP)
             except NETWORK_ERRORS as e:
                 if last is None:
                     raise DeviceError("no answer to DHCP", where="network", found=str(e)) from e
-                lease = read_lease(last)
+                lease = replace(read_lease(last), mac=str(card.hardware.mac))
                 card.around.jack().hold(lease.address)
                 return lease
-            card.lease = _lease(offered)
+            card.lease = replace(_lease(offered), mac=str(card.hardware.mac))
         return card.lease
 
     async def dress(self, hostname: str, addresses: tuple[str, ...]) -> None:
