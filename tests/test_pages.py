@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,14 @@ def test_every_link_between_pages_leads_somewhere() -> None:
             if target and "://" not in target and not (page.parent / target).exists():
                 missing.append(f"{page.relative_to(HERE)}: {target}")
     assert missing == []
+
+
+def test_every_request_of_the_masters_api_is_on_its_page() -> None:
+    page = (HERE / "docs" / "API.md").read_text()
+    routes = [
+        f"{method.upper()} {path}"
+        for source in sorted((HERE / "firmware_mgr" / "master").rglob("*.py"))
+        for method, path in re.findall(r'web\.(get|post|put|delete)\("(/v1/[^"]*)"', source.read_text())
+    ]
+    assert len(routes) > 20
+    assert [route for route in routes if f"`{route}" not in page] == []

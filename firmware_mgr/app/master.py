@@ -329,7 +329,8 @@ def main() -> None:
         asyncio.run(run(options))
     except (FwmgrError, OSError) as e:
         log.error("%s", e)
-        raise SystemExit(NETWORK_MOVED if isinstance(e, NetworkMovedError) else 1) from e
+        code = NETWORK_MOVED if isinstance(e, NetworkMovedError) else 2 if isinstance(e, UsageError) else 1
+        raise SystemExit(code) from e
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master
 from firmware_mgr.cli.screen import ago, plain, screen
 from firmware_mgr.cli.strangers import show_strangers, stranger_notes, strangers_table
 from firmware_mgr.cli.watch import watch_json, watch_screen
+from firmware_mgr.model.ids import SlotId
 
 
 class _ShowFirst(TyperGroup):
@@ -38,7 +39,15 @@ card_app = typer.Typer(
     cls=_ShowFirst,
 )
 
-Slot = Annotated[str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.")]
+
+def _slot_text(text: str) -> str:
+    """What is no slot is wrong usage, whether a master answers or not."""
+    return str(SlotId.parse(text))
+
+
+Slot = Annotated[
+    str, typer.Argument(metavar="SLOT", help="A slot: 3, or 2/3 on shelf 2.", callback=_slot_text)
+]
 
 #: States whose reason is worth a line.
 _WITH_REASON = ("failed", "held", "lost", "in service", "reset")

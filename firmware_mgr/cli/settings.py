@@ -123,8 +123,8 @@ def _ids(text: str) -> tuple[int, int]:
 def unset(
     target: Target,
     *,
-    hostname: Annotated[bool, typer.Option("--hostname")] = False,
-    addresses: Annotated[bool, typer.Option("--addresses")] = False,
+    hostname: Annotated[bool, typer.Option("--hostname", help="The host name.")] = False,
+    addresses: Annotated[bool, typer.Option("--addresses", help="All addresses of its own.")] = False,
     file: Annotated[list[str] | None, typer.Option(help="A file's path.")] = None,
     env: Annotated[list[str] | None, typer.Option(help="A variable's name.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything that is set there.")] = False,

@@ -61,7 +61,11 @@ def load_tree(path: Path) -> Tree:
             return read_tar(stream, str(path))
     except OSError as e:
         raise UsageError(
-            "cannot be read", where=str(path), expected="a folder, tar or deb", found=e.strerror
+            "own kernel or root file system cannot be read",
+            where=str(path),
+            expected="a folder, a tar file or a Debian package",
+            found=e.strerror,
+            hint="--kernel and --rootfs name files of this machine; without them Debian's are taken",
         ) from e
 
 
@@ -81,6 +85,7 @@ def find_kernel(tree: Mapping[str, Node], cpu: CpuArch, where: str) -> Kernel:
             where=where,
             expected="boot/vmlinuz-RELEASE and lib/modules/RELEASE",
             found=", ".join([*images, *releases]) or "none",
+            hint="what a kernel's folder or package holds: docs/BOOT-IMAGES.md",
         )
     node = tree[images[0]]
     assert isinstance(node, File)

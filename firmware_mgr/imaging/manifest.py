@@ -166,7 +166,11 @@ def read_boot_image(folder: Path) -> BootImage:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise UsageError(
-            "not a boot image", where=str(folder), expected=MANIFEST_NAME, found=e.strerror
+            "not a boot image",
+            where=str(folder),
+            expected=MANIFEST_NAME,
+            found=e.strerror,
+            hint="name the folder that fwmgr image build made",
         ) from e
     except ValueError as e:
         raise PeerError("not a boot image's manifest", where=str(path), found=str(e)) from e

@@ -145,7 +145,11 @@ def trust_file(trust: Path, name: str) -> bytes:
         data = path.read_bytes()
     except OSError as e:
         raise UsageError(
-            "the site's trust is incomplete", where=str(path), expected=name, found=e.strerror
+            "the site's trust is incomplete",
+            where=str(path),
+            expected=name,
+            found=e.strerror,
+            hint="name the folder trust in the master's directory: fwmgr master trust writes it",
         ) from e
     if b"PRIVATE KEY" in data:
         raise UsageError(

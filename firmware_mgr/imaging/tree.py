@@ -73,7 +73,8 @@ def read_tar(stream: IO[bytes], where: str, wanted: Callable[[str], bool] = lamb
                     assert content is not None
                     tree[path] = File(content.read(), member.mode & 0o7777)
     except tarfile.TarError as e:
-        raise PeerError("not a tar file", where=where, found=str(e)) from e
+        expected = "a tar file, plain or compressed with gzip, bzip2 or xz"
+        raise PeerError("not a tar file", where=where, expected=expected, found=str(e)) from e
     return tree
 
 

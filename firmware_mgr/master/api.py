@@ -25,11 +25,11 @@ from firmware_mgr.master.roster import Entry
 from firmware_mgr.master.service import Master
 from firmware_mgr.master.settings_api import settings_routes
 from firmware_mgr.master.watching import watch_route
-from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
+from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState
 
-_STATUS: dict[type[FwmgrError], int] = {UsageError: 400, DeviceError: 500}
+_STATUS: dict[type[FwmgrError], int] = {UsageError: 400, PeerError: 422, DeviceError: 500}
 
 
 class Api:
@@ -202,6 +202,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except FwmgrError as e:
         status = next((code for kind, code in _STATUS.items() if isinstance(e, kind)), 422)
         return web.json_response(e.document(), status=status)
+    except web.HTTPException as e:
+        hint = "is this program newer than the master? start the master again"
+        error = UsageError(f"no such request: {request.method} {request.path}", found=e.reason, hint=hint)
+        return web.json_response(error.document(), status=e.status)
 
 
 def _slot(text: object) -> SlotId:

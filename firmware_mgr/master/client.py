@@ -13,7 +13,7 @@ from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageE
 #: Adding a large image takes a while; nothing takes longer.
 PATIENCE = 600.0
 
-_KINDS: dict[str, type[FwmgrError]] = {"UsageError": UsageError, "DeviceError": DeviceError}
+_KINDS: dict[str, type[FwmgrError]] = {kind.__name__: kind for kind in (UsageError, PeerError, DeviceError)}
 
 
 class MasterClient:
@@ -46,17 +46,27 @@ class MasterClient:
             ):
                 document = await response.json()
         except aiohttp.ClientConnectorError as e:
+            raise _unreachable(e.os_error, where) from e
+        except aiohttp.ContentTypeError as e:
+            hint = "its log says more: the terminal of fwmgr master run, or journalctl -u fwmgr-master"
             raise PeerError(
-                "no master answers",
-                where=where,
-                found=e.os_error.strerror,
-                hint="start one with: fwmgr master run --chassis var/chassis",
+                "the master did not answer with JSON", where=where, found=f"HTTP {e.status}", hint=hint
             ) from e
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as e:
             raise PeerError("the master's answer broke off", where=where, found=str(e)) from e
         if response.status != 200:
             raise _error(document)
         return document
+
+
+def _unreachable(cause: OSError, where: str) -> PeerError:
+    if isinstance(cause, PermissionError):
+        hint = "its API is for its own user: sudo -u fwmgr … (docs/OPERATING.md)"
+        return PeerError(
+            "the master may not be asked by this user", where=where, found=cause.strerror, hint=hint
+        )
+    hint = "start one with: fwmgr master run --chassis var/chassis; or say where it is: --dir, $FWMGR_MASTER"
+    return PeerError("no master answers", where=where, found=cause.strerror, hint=hint)
 
 
 def _error(document: object) -> FwmgrError:

@@ -42,10 +42,15 @@ class FwmgrError(Exception):
             text += f" ({self.hint})"
         return text
 
+    @property
+    def kind(self) -> str:
+        """Whose fault it is: the name of one of the three below, also for their own descendants."""
+        return next((one.__name__ for one in type(self).__mro__ if FwmgrError in one.__bases__), "FwmgrError")
+
     def document(self) -> dict[str, str]:
         """The error as JSON-ready fields; empty fields are left out."""
         fields = {
-            "kind": type(self).__name__,
+            "kind": self.kind,
             "what": self.what,
             "where": self.where,
             "expected": self.expected,

@@ -60,7 +60,10 @@ class Keyring:
     def from_directory(cls, folder: Path) -> Self:
         """The public keys in the `.pem` files of a directory; none is an empty keyring. Raises UsageError."""
         if not folder.is_dir():
-            raise UsageError("no directory of public keys", where=str(folder), expected="a directory")
+            hint = "make a key there: fwmgr key new NAME"
+            raise UsageError(
+                "no directory of public keys", where=str(folder), expected="a directory", hint=hint
+            )
         found = [read_public_key(path) for path in sorted(folder.glob("*" + PEM_SUFFIX))]
         return cls({key_id(public): public for public in found})
 
@@ -97,9 +100,23 @@ class Keyring:
 def read_public_key(path: Path) -> bytes:
     """The raw Ed25519 public key of a PEM file. Raises UsageError, also for a private key in its place."""
     try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as e:
-        raise UsageError("no public key", where=str(path), expected="PEM, PUBLIC KEY", found=str(e)) from e
+        data = path.read_bytes()
+        key = load_pem_public_key(data)
+    except OSError as e:
+        expected = f"a NAME{PEM_SUFFIX} file"
+        raise UsageError("no public key", where=str(path), expected=expected, found=e.strerror) from e
+    except (ValueError, UnsupportedAlgorithm) as e:
+        private = b"PRIVATE KEY" in data
+        hint = (
+            f"hand out {path.with_suffix(PEM_SUFFIX)}: the private part stays where it is" if private else ""
+        )
+        raise UsageError(
+            "no public key",
+            where=str(path),
+            expected="PEM, PUBLIC KEY",
+            found="a private key" if private else "something else",
+            hint=hint,
+        ) from e
     if not isinstance(key, Ed25519PublicKey):
         raise UsageError("key of another kind", where=str(path), expected="Ed25519", found=type(key).__name__)
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)

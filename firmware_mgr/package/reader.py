@@ -77,7 +77,9 @@ class PackageFile:
         try:
             stream = path.open("rb")
         except OSError as e:
-            raise UsageError("package cannot be read", where=where, found=e.strerror) from e
+            raise UsageError(
+                "package cannot be read", where=where, expected="a package file (.fwp)", found=e.strerror
+            ) from e
         try:
             header = parse_header(stream.read(HEADER_SIZE), where)
             length = os.fstat(stream.fileno()).st_size

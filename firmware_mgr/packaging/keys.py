@@ -75,6 +75,9 @@ def load_key(path: Path) -> SigningKey:
         with path.open("rb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             data = stream.read()
+        if b"PUBLIC KEY" in data:
+            hint = f"sign with {path.with_suffix(PRIVATE_SUFFIX)}: the public part is for those who trust it"
+            raise UsageError("this is a public key", where=str(path), expected="a private key", hint=hint)
         if mode & 0o077:
             raise UsageError(
                 "private key can be read by others",
@@ -84,8 +87,14 @@ def load_key(path: Path) -> SigningKey:
                 hint=f"chmod 600 {path}",
             )
         key = load_pem_private_key(data, password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as e:
-        raise UsageError("no private key", where=str(path), expected="PEM, PRIVATE KEY", found=str(e)) from e
+    except OSError as e:
+        hint = "make one with: fwmgr key new NAME"
+        raise UsageError(
+            "no private key", where=str(path), expected="a NAME.key file", found=e.strerror, hint=hint
+        ) from e
+    except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+        found = "something else"
+        raise UsageError("no private key", where=str(path), expected="PEM, PRIVATE KEY", found=found) from e
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError("key of another kind", where=str(path), expected="Ed25519", found=type(key).__name__)
     return SigningKey(key)

@@ -261,7 +261,10 @@ def load_manifest(path: Path) -> Manifest:
     """Read a manifest file. Raises UsageError."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
+        hint = "name a folder with a manifest.toml, or such a file"
+        raise UsageError("manifest cannot be read", where=str(path), found=e.strerror, hint=hint) from e
+    except UnicodeDecodeError as e:
         raise UsageError("manifest cannot be read", where=str(path), found=str(e)) from e
     return parse_manifest(text, path)
 
