@@ -7,7 +7,7 @@ the events that the cards are to receive next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from firmware_mgr.master.card_life import CardEvent
@@ -73,6 +73,14 @@ _RULES = {
     OperationState.FAILED: _finished,
     OperationState.CANCELLED: _finished,
 }
+
+
+def counted(state: CardState, history: Iterable[tuple[str, float]]) -> CardState:
+    """A card without power at the barrier has stored when that was the last it did; else it is as it is."""
+    if state is not CardState.ABSENT:
+        return state
+    done = [name for name, _ in history if name not in (CardState.ABSENT.value, CardState.LOST.value)]
+    return CardState.STORED if done and CardState(done[-1]) in STORED else state
 
 
 def ready_for_use(cards: Mapping[SlotId, CardState]) -> bool:

@@ -232,8 +232,11 @@ class BurnAllDesk:
     ) -> None:
         changed = replace(operation, state=step.state)
         if step.event is CardEvent.ALL_STORED:
-            ready = burn_all.ready_for_use(states)
-            failed = ", ".join(str(slot) for slot, state in states.items() if state not in burn_all.STORED)
+            counted = {
+                slot: burn_all.counted(state, operation.cards[slot].history) for slot, state in states.items()
+            }
+            ready = burn_all.ready_for_use(counted)
+            failed = ", ".join(str(slot) for slot, state in counted.items() if state not in burn_all.STORED)
             note = (
                 "all cards have stored: ready for use"
                 if ready

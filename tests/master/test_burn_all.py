@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from firmware_mgr.master.burn_all import OUT, STORED, advance, ready_for_use
+from firmware_mgr.master.burn_all import OUT, STORED, advance, counted, ready_for_use
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
@@ -60,3 +60,21 @@ def test_every_state_has_an_answer_for_every_card(state: OperationState, card: C
     assert step is None or step.state in OperationState
     if state.finished:
         assert step is None
+
+
+@pytest.mark.parametrize(
+    ("states", "counts"),
+    [
+        ((S.BURNING, S.STORED, S.ABSENT), S.STORED),
+        ((S.STORED, S.LOST, S.ABSENT), S.STORED),
+        ((S.STORED, S.ABSENT, S.BURNING, S.ABSENT), S.ABSENT),
+        ((S.NETBOOTING, S.ABSENT), S.ABSENT),
+        ((), S.ABSENT),
+    ],
+)
+def test_a_card_that_stored_and_then_lost_its_power_has_stored(states: tuple[S, ...], counts: S) -> None:
+    assert counted(S.ABSENT, [(state.value, 0.0) for state in states]) is counts
+
+
+def test_a_card_with_power_counts_as_it_is() -> None:
+    assert counted(S.FAILED, [(S.STORED.value, 0.0)]) is S.FAILED
