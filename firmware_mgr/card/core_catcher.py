@@ -9,6 +9,7 @@ its `data/cores`: ID.core.gz and ID.json beside it, which comes first and counts
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -50,6 +51,16 @@ def make_room(folder: Path) -> int:
 def keep(source: BinaryIO, folder: Path, document: dict[str, object], identifier: str) -> None:
     """Compress what comes to `identifier`, as far as there is room; the rest is cut off. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    turn = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # One after the other: what another is writing now looks like what was never finished.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        _keep(source, folder, document, identifier)
+    finally:
+        os.close(turn)
+
+
+def _keep(source: BinaryIO, folder: Path, document: dict[str, object], identifier: str) -> None:
     limit = make_room(folder)
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     part = folder / f"{identifier}.part"

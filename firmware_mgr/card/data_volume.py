@@ -26,6 +26,9 @@ _CLEAN, _CORRECTED = 0, 2
 #: A check or a new file system may take so long; a boot does not wait longer.
 TOOL_SECONDS = 60.0
 
+#: What mount(2) says of a file system that is none or not whole; anything else is no reason to make it anew.
+_DAMAGED = frozenset({errno.EINVAL, errno.EUCLEAN, errno.EBADMSG})
+
 REPAIRED = "was damaged and is repaired; files that lost their names are in lost+found"
 MADE_ANEW = "was damaged beyond repair and is made anew: what processes kept there is lost"
 
@@ -60,6 +63,8 @@ class Ext4Volume:
                 raise DeviceError(
                     "kernel has no ext4", where=str(node), hint="name it in the board file's modules"
                 ) from e
+            if e.errno not in _DAMAGED:
+                raise DeviceError("cannot be mounted", where=str(node), found=e.strerror) from e
             await self._make(node)
             detail = MADE_ANEW
             try:
@@ -111,7 +116,9 @@ def _has_magic(node: Path) -> bool:
 
 
 async def _run(*command: str) -> int:
-    """The exit code; -1 becomes a DeviceError when the tool is missing or does not end."""
+    """The exit code. Raises DeviceError when the tool is missing, does not end, or is killed: one that was
+    killed, for want of memory perhaps, has not said that anything is right or wrong.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -122,10 +129,13 @@ async def _run(*command: str) -> int:
     except OSError as e:
         raise DeviceError("tool does not start", where=command[0], found=e.strerror) from e
     try:
-        return await asyncio.wait_for(process.wait(), TOOL_SECONDS)
+        code = await asyncio.wait_for(process.wait(), TOOL_SECONDS)
     except TimeoutError as e:
         process.kill()
         await process.wait()
         raise DeviceError(
             "tool does not end", where=" ".join(command), expected=f"within {TOOL_SECONDS:g} s"
         ) from e
+    if code < 0:
+        raise DeviceError("tool was killed", where=" ".join(command), found=f"signal {-code}")
+    return code

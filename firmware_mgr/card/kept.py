@@ -62,8 +62,8 @@ class KeptDesk:
             if isinstance(question, ListKept):
                 return self._list(question)
             return self._read(question)
-        except OSError as e:
-            error = {"what": "cannot be read on the card", "found": e.strerror or str(e)}
+        except (OSError, ValueError) as e:
+            error = {"what": "cannot be read on the card", "found": getattr(e, "strerror", None) or str(e)}
         except FwmgrError as e:
             error = e.document()
         if isinstance(question, ListKept):

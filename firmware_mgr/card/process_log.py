@@ -22,7 +22,8 @@ def _before(path: Path) -> tuple[Path, Path]:
 
 def _sizes(path: Path) -> tuple[int, int, int]:
     older, dropped = _before(path)
-    count = int(dropped.read_text()) if dropped.exists() else 0
+    said = dropped.read_text() if dropped.exists() else ""
+    count = int(said) if said.isdecimal() else 0  # what lies in RAM is not worth an agent
     return count, older.stat().st_size if older.exists() else 0, path.stat().st_size
 
 
@@ -85,7 +86,10 @@ class ProcessLog:
             if self._file.tell() + len(data) > self._max:
                 older, dropped = _before(self._path)
                 if older.exists():
-                    dropped.write_text(str(_sizes(self._path)[0] + older.stat().st_size))
+                    # Whole or not at all: it is read meanwhile, and RAM may be full.
+                    draft = dropped.with_name(f"{dropped.name}.new")
+                    draft.write_text(str(_sizes(self._path)[0] + older.stat().st_size))
+                    draft.replace(dropped)
                 self._path.replace(older)
                 rotated = self._path.open("ab", buffering=0)
                 self._file.close()

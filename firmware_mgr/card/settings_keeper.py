@@ -16,11 +16,13 @@ from firmware_mgr.flash.store import Store
 from firmware_mgr.link.service import Settings, SettingsKept
 from firmware_mgr.link.wire import from_plain, to_plain
 from firmware_mgr.model.errors import DeviceError, FwmgrError
-from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import canonical_json
 
 #: The document in the state area that names the blob of the settings in effect.
 CURRENT = "settings/current"
+#: The document beside it: the slot whose settings they are. A card that is moved does not bring them along.
+OF_SLOT = "settings/slot"
 
 log = logging.getLogger("agent")
 
@@ -48,7 +50,13 @@ def read_kept(store: Store | None) -> Settings | None:
         return None
 
 
-def write_kept(store: Store, settings: Settings) -> None:
+def kept_for(store: Store | None) -> str | None:
+    """The slot whose settings flash holds; None when nothing says so."""
+    raw = None if store is None else store.document(OF_SLOT)
+    return None if raw is None else raw.decode(errors="replace")
+
+
+def write_kept(store: Store, settings: Settings, slot: SlotId) -> None:
     """Make flash hold these settings and no others. A power cut leaves the old ones or these, whole.
 
     Raises DeviceError, NoSpace among them.
@@ -57,7 +65,7 @@ def write_kept(store: Store, settings: Settings) -> None:
     digest = Digest.of(raw)
     if store.document(CURRENT) != digest.hex.encode() or not store.has(digest) or not store.check(digest):
         store.put(digest, len(raw), [raw])
-    store.commit({CURRENT: digest.hex.encode()}, keep=[digest])
+    store.commit({CURRENT: digest.hex.encode(), OF_SLOT: str(slot).encode()}, keep=[digest])
 
 
 class SettingsKeeper:
@@ -65,7 +73,10 @@ class SettingsKeeper:
     `lock` is held while flash is written.
     """
 
-    def __init__(self, host: DressedHost, store: Callable[[], Store | None], lock: asyncio.Lock) -> None:
+    def __init__(
+        self, host: DressedHost, store: Callable[[], Store | None], lock: asyncio.Lock, slot: SlotId
+    ) -> None:
+        self._slot = slot
         self._host = host
         self._store = store
         self._lock = lock
@@ -73,9 +84,17 @@ class SettingsKeeper:
         self._in_flash: Digest | None = None
 
     def load(self) -> None:
-        """Take what flash holds."""
-        self.current = read_kept(self._store())
-        self._in_flash = None if self.current is None else self.current.digest
+        """Take what flash holds, unless it is another slot's: the master hears of a state that it does not
+        know then, and sends ours, be it nothing.
+        """
+        store = self._store()
+        kept, slot = read_kept(store), kept_for(store)
+        if kept is not None and slot not in (None, str(self._slot)):
+            log.warning("flash holds the settings of slot %s: they are not used here", slot)
+            self.current, self._in_flash = None, Digest.of(f"settings of slot {slot}".encode())
+            return
+        self.current = kept
+        self._in_flash = None if kept is None else kept.digest
 
     @property
     def digest(self) -> Digest | None:
@@ -117,5 +136,5 @@ class SettingsKeeper:
             )
         async with self._lock:
             if self.current is settings:
-                await asyncio.to_thread(write_kept, store, settings)
+                await asyncio.to_thread(write_kept, store, settings, self._slot)
                 self._in_flash = settings.digest

@@ -18,6 +18,17 @@ KEPT_PIECE = 32 * 1024
 #: All files and variables of a card's settings together.
 MAX_SETTINGS_BYTES = 1 << 20
 MAX_SETTINGS_FILES = 256
+#: Bytes of one part of a file's path (NAME_MAX), and of the whole: a card must be able to make it.
+MAX_NAME, MAX_PATH = 255, 1024
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: half a surrogate pair, such as a byte of an argument, cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +44,11 @@ class SettingsFile:
 
     def __post_init__(self) -> None:
         parts = self.path.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\0" in self.path or len(parts) > 16:
-            raise UsageError("not a settings file's path", expected="such as web/tls.key", found=self.path)
+        fits = all(len(_utf8(part)) <= MAX_NAME for part in parts) and len(_utf8(self.path)) <= MAX_PATH
+        odd = any(part in ("", ".", "..") for part in parts) or "\0" in self.path or len(parts) > 16
+        if odd or not fits or not is_text(self.path):
+            expected = f"such as web/tls.key; {MAX_NAME} bytes a name, {MAX_PATH} in all, 16 parts at most"
+            raise UsageError("not a settings file's path", expected=expected, found=repr(self.path)[:200])
         if not 0 <= self.mode <= 0o777 or not 0 <= self.uid < 1 << 31 or not 0 <= self.gid < 1 << 31:
             found = f"mode {self.mode:o}, owner {self.uid}:{self.gid}"
             raise UsageError("unusable mode or owner", where=self.path, expected="mode 0 to 777", found=found)
@@ -106,7 +120,7 @@ class KeptLog:
 
 @dataclass(frozen=True, slots=True)
 class KeptCore:
-    """A core dump: `length` bytes as kept, zstandard. `time` is Unix seconds. `cut`: the end is missing."""
+    """A core dump: `length` bytes as kept, gzip. `time` is Unix seconds. `cut`: the end is missing."""
 
     id: str
     process: str

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final
 
-from firmware_mgr.master.catalogue import Catalogue, Put
+from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.schema import Schema
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import MacAddress
 from firmware_mgr.netboot.served import Lease, LeaseState
 
 LEASES: Final = "leases/"
+#: Leases of others at the same addresses that one commit removes; more go with the next.
+MAX_REMOVED: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,25 @@ class CatalogueLeases:
         return self._leases.get(mac)
 
     async def keep(self, leases: Sequence[Lease]) -> None:
-        """One commit for all of them. Raises DeviceError when the disk fails; then none is kept."""
+        """One commit for all of them. Raises DeviceError when the disk fails; then none is kept.
+
+        An address has one lease, the last: behind a relay port whoever asks is the slot's card, and a
+        machine that asks under ever new MACs must not fill the catalogue.
+        """
+        last = {lease.address: lease for lease in leases}
+        kept = {lease.mac: lease for lease in last.values()}
+        gone = [mac for mac, old in sorted(self._leases.items()) if old.address in last and mac not in kept][
+            :MAX_REMOVED
+        ]
         # To the disk first: what is in memory is answered with.
         await self._catalogue.transact(
-            [], [Put(lease_key(lease.mac), write_lease(lease)) for lease in leases]
+            [],
+            [
+                *(Put(lease_key(mac), write_lease(lease)) for mac, lease in kept.items()),
+                *(Delete(lease_key(mac)) for mac in gone),
+            ],
         )
-        self._leases |= {lease.mac: lease for lease in leases}
+        self._leases = {mac: old for mac, old in self._leases.items() if mac not in gone} | kept
 
     def held(self) -> tuple[Lease, ...]:
         """All leases, by MAC."""

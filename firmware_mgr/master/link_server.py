@@ -46,7 +46,12 @@ class Link:
     _out: asyncio.Queue[m.FromMaster | None] = field(default_factory=asyncio.Queue)
 
     def send(self, message: m.FromMaster) -> None:
-        """Queue a message; the table of the session is checked here, at the caller."""
+        """Queue a message; the table of the session is checked here, at the caller.
+
+        On a link that has ended, of which the master has yet to hear, it is lost as on the way.
+        """
+        if self.session.state is SessionState.CLOSED:
+            return
         self.session.master_said(message)
         self._out.put_nowait(message)
 
@@ -123,6 +128,8 @@ class LinkServer:
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            # A connection that waits already is had without a turn of the loop: who floods us takes them all.
+            await asyncio.sleep(0)
             try:
                 connection, address = await loop.sock_accept(listening)
             except OSError as e:
@@ -134,10 +141,10 @@ class LinkServer:
             if self._open[host] >= MAX_LINKS_PER_ADDRESS:
                 connection.close()
                 continue
+            self._open[host] += 1
             self._spawn(self._counted(connection, host))
 
     async def _counted(self, connection: socket.socket, host: str) -> None:
-        self._open[host] += 1
         try:
             await self._serve(connection, host)
         finally:

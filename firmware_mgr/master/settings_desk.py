@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from firmware_mgr.link import messages as m
-from firmware_mgr.link.service import CONTENT_PIECE, Settings, SettingsFile, SettingsKept
+from firmware_mgr.link.service import CONTENT_PIECE, Settings, SettingsFile, SettingsKept, is_text
 from firmware_mgr.link.session import SessionState
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
@@ -169,11 +169,11 @@ class SettingsDesk:
         )
 
     def _seal_variable(self, owner: str, variable: NewVariable) -> VariableRecord:
-        raw = variable.value.encode()
-        if len(raw) > MAX_VALUE or "\0" in variable.value:
+        raw = variable.value.encode(errors="replace")
+        if len(raw) > MAX_VALUE or "\0" in variable.value or not is_text(variable.name + variable.value):
             raise UsageError(
-                "value is too long or holds a zero", where=f"{owner}, {variable.name}",
-                expected=f"{MAX_VALUE} bytes at most", found=len(raw),
+                "value is too long, holds a zero or is not UTF-8", where=f"{owner}, {variable.name!r}",
+                expected=f"{MAX_VALUE} bytes of UTF-8 at most", found=f"{len(raw)} bytes",
             )  # fmt: skip
         if not variable.secret:
             return VariableRecord(variable.name, variable.value, length=len(raw), mark=self._box.mark(raw))

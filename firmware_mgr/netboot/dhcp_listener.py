@@ -186,9 +186,9 @@ class DhcpListener:
                 spare = self._pool.spare(mac, way.subnet, now, barred)
             unix = int(self._clock.unix())
             decision = decide(packet, arrival, card, self._identity, lease, now=unix, spare=spare)
-        return self._limited(packet, decision)
+        return self._limited(packet, card, decision)
 
-    def _limited(self, packet: DhcpPacket, decision: Decision) -> Decision:
+    def _limited(self, packet: DhcpPacket, card: ServedCard | None, decision: Decision) -> Decision:
         """Nobody is answered without end; what is lent is counted as lent."""
         now = self._clock.monotonic()
         if packet.mac is None or not isinstance(decision, (Reply, Recorded)):
@@ -198,7 +198,8 @@ class DhcpListener:
             return decision
         misfit = decision.misfit if isinstance(decision, Reply) else None
         if misfit is None:
-            if self._cards.allows(packet.mac, now):
+            # By the card, not by the MAC: behind a relay port a card may claim many.
+            if self._cards.allows(packet.mac if card is None else card.address, now):
                 return decision
             return Ignored(f"{decision.reason}{_TOO_OFTEN}")
         if not self._strangers.allows(packet.mac, now) or not self._all_strangers.allows("", now):

@@ -226,7 +226,10 @@ class Leases(Protocol):
         """From memory: it is called for each packet."""
 
     async def keep(self, leases: Sequence[Lease]) -> None:
-        """Returns when all would survive a power cut; FwmgrError when none is kept. Each of another MAC."""
+        """Returns when all would survive a power cut; FwmgrError when none is kept. Each of another MAC.
+
+        An address has one lease, the last: whoever asks from a slot's relay port is its card.
+        """
 
 
 class MemoryLeases:
@@ -244,7 +247,11 @@ class MemoryLeases:
             raise UsageError("leases are kept one call after the other, each MAC once in a call")
         self._keeping = True
         await asyncio.sleep(0)
-        self._leases |= {lease.mac: lease for lease in leases}
+        for lease in leases:
+            for mac in [mac for mac, old in self._leases.items() if old.address == lease.address]:
+                if mac != lease.mac:
+                    del self._leases[mac]
+            self._leases[lease.mac] = lease
         self._keeping = False
 
     def held(self) -> tuple[Lease, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -246,3 +247,47 @@ async def test_one_beyond_repair_is_made_anew_and_said(volume: FileVolume) -> No
         file.write(os.urandom(1) * (64 * MIB))
     assert (await volume.open(True)).detail == MADE_ANEW
     assert (await volume.open(True)).detail == ""
+
+
+@pytest.mark.parametrize("tool", ["e2fsck", "mke2fs"])
+async def test_a_tool_that_is_killed_has_not_said_that_all_is_well(
+    volume: FileVolume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    """For want of memory, say: what is on the partition stays as it is."""
+    made = tool == "e2fsck"
+    if made:
+        await volume.open(False)
+    before = volume.file.read_bytes()
+    mounts = volume.mounts
+    twin = tmp_path / "bin" / tool
+    twin.parent.mkdir()
+    twin.write_text("#!/bin/sh\nkill -9 $$\n")
+    twin.chmod(0o755)
+    monkeypatch.setenv("PATH", str(twin.parent), prepend=":")
+    with pytest.raises(DeviceError, match="tool was killed"):
+        await volume.open(made)
+    assert volume.file.read_bytes() == before and volume.mounts == mounts
+
+
+@pytest.mark.parametrize(
+    ("fault", "anew"), [(errno.EUCLEAN, True), (errno.ENOMEM, False), (errno.EIO, False)]
+)
+async def test_only_damage_is_a_reason_to_make_it_anew(tmp_path: Path, fault: int, anew: bool) -> None:
+    class Refusing(FileVolume):
+        def _mount(self, node: Path) -> None:
+            super()._mount(node)
+            if self.mounts == 2:
+                raise OSError(fault, os.strerror(fault))
+
+    file = tmp_path / "data.img"
+    with file.open("wb") as stream:
+        stream.truncate(64 * MIB)
+    volume = Refusing(file)
+    await volume.open(False)
+    debugfs(volume, "mkdir kept")
+    if anew:
+        assert (await volume.open(True)).detail == MADE_ANEW
+    else:
+        with pytest.raises(DeviceError, match="cannot be mounted"):
+            await volume.open(True)
+    assert ("kept" in debugfs(volume, "ls")) is not anew

@@ -10,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,46 @@ def test_a_description_that_is_damaged_hides_only_its_own_dump(desk: Desk) -> No
     desk.core(b"y", 2, moment=1001)
     (desk.place / "data" / "cores" / "0000001000-1.json").write_text(json.dumps([1]))
     assert [core.pid for core in desk.list().cores] == [2]
+
+
+def test_a_count_that_found_no_room_costs_neither_log_nor_agent(desk: Desk) -> None:
+    """RAM may be full: the file is there then, and empty."""
+    log = ProcessLog(desk.place / "log" / "web.log", 100)
+    for text in (b"a", b"b", b"c"):
+        log.write(text * 60)
+    (desk.place / "log" / "web.log.dropped").write_bytes(b"")
+    assert [kept.name for kept in desk.list().logs] == [AGENT, "web"]
+    assert desk.whole("log", "web") == b"b" * 60 + b"c" * 60
+    log.write(b"d" * 60)
+    assert kept_span(log.path) == (60, 180)
+    log.close()
+
+
+def test_the_count_of_dropped_bytes_is_never_seen_half_written(tmp_path: Path) -> None:
+    log = ProcessLog(tmp_path / "web.log", 100)
+    for _ in range(3):
+        log.write(b"x" * 60)
+    dropped = tmp_path / "web.log.dropped"
+    inode = dropped.stat().st_ino
+    log.write(b"x" * 60)
+    assert dropped.read_text() == "120" and dropped.stat().st_ino != inode
+    log.close()
+
+
+def test_dumps_of_processes_that_die_together_are_all_kept(desk: Desk) -> None:
+    """The second waits for the first: the first's unfinished file is not taken for a stray."""
+    others: list[threading.Thread] = []
+
+    class Dump(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if not others:
+                others.append(threading.Thread(target=desk.core, args=(b"second", 2)))
+                others[0].start()
+                others[0].join(0.2)  # either it has ended by then, or it waits
+            return super().read(size)
+
+    folder = desk.place / "data" / "cores"
+    described = {"process": "web", "pid": 1, "signal": 11, "time": 1000.0}
+    core_catcher.keep(Dump(b"first"), folder, described, "0000001000-1")
+    others[0].join()
+    assert [core.id for core in desk.list().cores] == ["0000001000-1", "0000001000-2"]

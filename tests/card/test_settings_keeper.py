@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from firmware_mgr.card.settings_files import lay_out, variables
-from firmware_mgr.card.settings_keeper import CURRENT, SettingsKeeper, read_kept, write_kept
+from firmware_mgr.card.settings_keeper import CURRENT, OF_SLOT, SettingsKeeper, read_kept, write_kept
 from firmware_mgr.flash.device import MemoryDevice
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link.service import CONTENT_PIECE, MAX_SETTINGS_BYTES, Settings, SettingsFile
 from firmware_mgr.model.errors import DeviceError, UsageError
-from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.ids import Digest, SlotId
 from tests.flash.cuts import copied_from, every_cut
 
 SIZE = 4 << 20
+SLOT = SlotId(1)
 KEY = SettingsFile("web/tls.key", 0o600, 0, 0, (b"k" * CONTENT_PIECE, b"\0\xffrest"), secret=True)
 OLD = Settings(Digest.of(b"old"), "web-1", ("10.9.0.1/24",), (KEY,), {"LEVEL": "debug"})
 NEW = Settings(Digest.of(b"new"), "", (), (SettingsFile("motd", 0o644, 0, 0, (b"hello",)),))
@@ -42,7 +43,7 @@ def fresh(settings: Settings | None = None) -> MemoryDevice:
     store = Store.format(device, store_id=bytes(16))
     store.commit({"identity/key": b"key"})
     if settings is not None:
-        write_kept(store, settings)
+        write_kept(store, settings, SLOT)
     return device
 
 
@@ -50,14 +51,14 @@ def test_a_cut_at_any_write_leaves_the_old_settings_or_the_new_ones_whole() -> N
     contents = fresh(OLD).contents()
     seen = set()
     for device, case in every_cut(
-        copied_from(contents), lambda device: write_kept(Store.open(device), NEW), outcomes=2
+        copied_from(contents), lambda device: write_kept(Store.open(device), NEW, SLOT), outcomes=2
     ):
         store = Store.open(device)
         kept = read_kept(store)
         assert kept in (OLD, NEW), case
         assert store.document("identity/key") == b"key", case
         seen.add(kept.digest if kept else None)
-        write_kept(store, NEW)
+        write_kept(store, NEW, SLOT)
         assert read_kept(Store.open(device)) == NEW, case
     assert seen == {OLD.digest, NEW.digest}
 
@@ -65,7 +66,7 @@ def test_a_cut_at_any_write_leaves_the_old_settings_or_the_new_ones_whole() -> N
 def test_what_is_replaced_leaves_no_bytes_in_the_index() -> None:
     device = fresh(OLD)
     store = Store.open(device)
-    write_kept(store, NEW)
+    write_kept(store, NEW, SLOT)
     assert len(list(store.blobs())) == 1
 
 
@@ -80,7 +81,7 @@ def test_settings_that_cannot_be_read_count_as_none_and_do_not_stop_the_card() -
 async def test_a_card_starts_with_what_it_kept_and_says_which(tmp_path: Path) -> None:
     store = Store.open(fresh(OLD))
     host = Host()
-    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock())
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SLOT)
     assert keeper.digest is None
     keeper.load()
     await keeper.dress_host()
@@ -88,9 +89,33 @@ async def test_a_card_starts_with_what_it_kept_and_says_which(tmp_path: Path) ->
     assert host.dressed == [("web-1", ("10.9.0.1/24",))]
 
 
+async def test_a_card_that_was_moved_does_not_use_the_settings_of_its_old_slot() -> None:
+    """It has told its master that it lacks something, and keeps what it is sent: nothing, too."""
+    store = Store.open(fresh(OLD))
+    host = Host()
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SlotId(2))
+    keeper.load()
+    await keeper.dress_host()
+    assert keeper.current is None and host.dressed == [("", ())]
+    assert keeper.digest not in (None, OLD.digest)
+    keeper.current = NONE
+    assert (await keeper.keep(NONE)).error == {}
+    again = SettingsKeeper(host, lambda: store, asyncio.Lock(), SlotId(2))
+    again.load()
+    assert (again.current, again.digest) == (NONE, NONE.digest)
+
+
+async def test_settings_that_an_older_agent_kept_are_used() -> None:
+    store = Store.open(fresh(OLD))
+    store.commit({OF_SLOT: None})
+    keeper = SettingsKeeper(Host(), lambda: store, asyncio.Lock(), SlotId(2))
+    keeper.load()
+    assert keeper.current == OLD
+
+
 async def test_settings_before_the_first_burn_are_kept_as_soon_as_there_is_flash() -> None:
     stores: list[Store | None] = [None]
-    keeper = SettingsKeeper(Host(), lambda: stores[0], asyncio.Lock())
+    keeper = SettingsKeeper(Host(), lambda: stores[0], asyncio.Lock(), SLOT)
     keeper.current = OLD
     told = await keeper.keep(OLD)
     assert told.error["what"] == "there is no state area yet" and keeper.digest is None
@@ -104,7 +129,7 @@ async def test_settings_before_the_first_burn_are_kept_as_soon_as_there_is_flash
 async def test_of_two_settings_in_a_row_the_last_is_kept() -> None:
     store = Store.open(fresh(OLD))
     lock = asyncio.Lock()
-    keeper = SettingsKeeper(Host(), lambda: store, lock)
+    keeper = SettingsKeeper(Host(), lambda: store, lock, SLOT)
     keeper.load()
     await lock.acquire()  # a burn is under way
     works = []
@@ -120,7 +145,7 @@ async def test_a_host_that_cannot_be_dressed_does_not_lose_the_settings() -> Non
     store = Store.open(fresh())
     host = Host()
     host.refuses = True
-    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock())
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SLOT)
     keeper.current = NEW
     assert (await keeper.keep(NEW)).error == {}
     assert read_kept(store) == NEW

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.catalogue_memory import MemoryCatalogue
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
-from firmware_mgr.master.leases import CatalogueLeases, lease_key, read_lease, write_lease
+from firmware_mgr.master.leases import MAX_REMOVED, CatalogueLeases, lease_key, read_lease, write_lease
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import MacAddress
 from firmware_mgr.netboot.served import Lease, Leases, LeaseState, MemoryLeases
@@ -71,6 +71,29 @@ async def test_a_swapped_card_takes_over_the_address_of_its_slot(leases: Leases)
     swapped = Lease(BOUND.address, OTHER, b"", 7000, LeaseState.BOUND)
     await leases.keep([swapped])
     assert leases.get(OTHER) == swapped
+    assert leases.get(MAC) is None
+
+
+async def test_a_machine_that_asks_under_ever_new_macs_has_one_lease() -> None:
+    stored = MemoryCatalogue(HandClock())
+    leases = await loaded(stored)
+    asked = [replace(BOUND, mac=MacAddress(f"52:54:00:00:00:{n:02x}")) for n in range(200)]
+    for start in range(0, len(asked), 50):
+        await leases.keep(asked[start : start + 50])
+    assert leases.held() == (asked[-1],)
+    assert [document.key for document in await stored.list("leases/")] == [lease_key(asked[-1].mac)]
+
+
+async def test_old_leases_of_an_address_go_a_few_at_a_time() -> None:
+    """A catalogue in which such a machine has left many must not stop the slot's card."""
+    stored = MemoryCatalogue(HandClock())
+    old = [replace(BOUND, mac=MacAddress(f"52:54:00:00:01:{n:02x}")) for n in range(MAX_REMOVED + 5)]
+    await stored.transact([], [Put(lease_key(lease.mac), write_lease(lease)) for lease in old])
+    leases = await loaded(stored)
+    await leases.keep([BOUND])
+    assert len(leases.held()) == 6
+    await leases.keep([BOUND])
+    assert leases.held() == (BOUND,)
 
 
 async def test_leases_survive_the_master(tmp_path: Path) -> None:

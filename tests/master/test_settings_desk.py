@@ -179,8 +179,15 @@ async def test_what_is_replaced_or_taken_away_leaves_no_sealed_file(tmp_path: Pa
         Change(variables=(NewVariable("1X", False, ""),)),
         Change(variables=(NewVariable("X", True, "x" * 5000),)),
         Change(without_files=("no such",)),
+        Change(files=(NewFile("x" * 256, 0o600, 0, 0, True, SECRET),)),
+        Change(files=(NewFile("/".join(["x" * 200] * 6), 0o600, 0, 0, True, SECRET),)),
+        # Bytes of the command line that are not UTF-8 come as halves of surrogate pairs.
+        Change(files=(NewFile("a\udcff", 0o600, 0, 0, True, SECRET),)),
+        Change(variables=(NewVariable("X", False, "\udcff"),)),
+        Change(variables=(NewVariable("X", True, "\udcff"),)),
+        Change(variables=(NewVariable("X\udcff", True, "x"),)),
     ],
-    ids=lambda change: str(change)[:60],
+    ids=lambda change: ascii(change)[:60],
 )
 async def test_what_cannot_be_is_refused_and_nothing_changes(tmp_path: Path, change: Change) -> None:
     async with Rack(tmp_path, slots=1) as rack:
