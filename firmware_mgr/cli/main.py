@@ -83,7 +83,8 @@ def show(error: FwmgrError) -> None:
         return
     console = Console(stderr=True)
     where = f"{error.where}: " if error.where else ""
-    console.print(Text.assemble(("error ", "bold red"), f"{where}{error.what}"))
+    # The terminal breaks long lines itself: a command to be copied has no line end in it.
+    console.print(Text.assemble(("error ", "bold red"), f"{where}{error.what}"), soft_wrap=True)
     for name, value in (("expected", error.expected), ("found", error.found), ("next", error.hint)):
         if value:
-            console.print(Text.assemble((f"  {name:<9}", "dim"), value))
+            console.print(Text.assemble((f"  {name:<9}", "dim"), value), soft_wrap=True)
