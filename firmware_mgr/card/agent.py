@@ -118,7 +118,9 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flash_lock = asyncio.Lock()
         self._data = DataKeeper(parts.data, lambda: self._areas)
-        self._settings = SettingsKeeper(parts.host, lambda: self._areas.state, self._flash_lock, self._slot)
+        self._settings = SettingsKeeper(
+            parts.host, lambda: self._areas.state, self._flash_lock, lambda: self._slot
+        )
         self._runner = parts.make_runner(self._process_changed, self._world_lost)
         self._link: LinkStream | None = None
         self._session = Session("link")

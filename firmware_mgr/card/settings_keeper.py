@@ -56,7 +56,7 @@ def kept_for(store: Store | None) -> str | None:
     return None if raw is None else raw.decode(errors="replace")
 
 
-def write_kept(store: Store, settings: Settings, slot: SlotId) -> None:
+def write_kept(store: Store, settings: Settings, slot: SlotId | None) -> None:
     """Make flash hold these settings and no others. A power cut leaves the old ones or these, whole.
 
     Raises DeviceError, NoSpace among them.
@@ -65,16 +65,22 @@ def write_kept(store: Store, settings: Settings, slot: SlotId) -> None:
     digest = Digest.of(raw)
     if store.document(CURRENT) != digest.hex.encode() or not store.has(digest) or not store.check(digest):
         store.put(digest, len(raw), [raw])
-    store.commit({CURRENT: digest.hex.encode(), OF_SLOT: str(slot).encode()}, keep=[digest])
+    store.commit(
+        {CURRENT: digest.hex.encode(), OF_SLOT: None if slot is None else str(slot).encode()}, keep=[digest]
+    )
 
 
 class SettingsKeeper:
     """`current` are the settings for the next start of processes. `store` is the state area, if there is one;
-    `lock` is held while flash is written.
+    `lock` is held while flash is written, `slot` is ours as far as we know it.
     """
 
     def __init__(
-        self, host: DressedHost, store: Callable[[], Store | None], lock: asyncio.Lock, slot: SlotId
+        self,
+        host: DressedHost,
+        store: Callable[[], Store | None],
+        lock: asyncio.Lock,
+        slot: Callable[[], SlotId | None],
     ) -> None:
         self._slot = slot
         self._host = host
@@ -89,7 +95,7 @@ class SettingsKeeper:
         """
         store = self._store()
         kept, slot = read_kept(store), kept_for(store)
-        if kept is not None and slot not in (None, str(self._slot)):
+        if kept is not None and slot not in (None, str(self._slot())):
             log.warning("flash holds the settings of slot %s: they are not used here", slot)
             self.current, self._in_flash = None, Digest.of(f"settings of slot {slot}".encode())
             return
@@ -136,5 +142,5 @@ class SettingsKeeper:
             )
         async with self._lock:
             if self.current is settings:
-                await asyncio.to_thread(write_kept, store, settings, self._slot)
+                await asyncio.to_thread(write_kept, store, settings, self._slot())
                 self._in_flash = settings.digest

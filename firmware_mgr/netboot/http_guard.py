@@ -11,7 +11,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HTTP_BACKLOG = 128
+ACCEPT_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class HttpLimits:
 
 
 class HttpGuard:
-    """Serves an application. `start`, then `stop`; `connections` counts those that are open."""
+    """Serves an application. `start`, then `stop`; `connections` counts those that are open (of TLS: agreed)."""
 
     def __init__(
         self, app: web.Application, limits: HttpLimits = HttpLimits(), *, shutdown_seconds: float = 2.0
@@ -48,6 +49,9 @@ class HttpGuard:
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.BaseTransport, _Guarded] = {}
         self._of_address: Counter[str] = Counter()
+        self._shaking: Counter[str] = Counter()
+        self._tls: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def connections(self) -> int:
@@ -56,8 +60,11 @@ class HttpGuard:
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        listening = self._tls
+        if listening is None:
+            assert self._server is not None
+            return int(self._server.sockets[0].getsockname()[1])
+        return int(listening.getsockname()[1])
 
     async def start(self, listening: socket.socket) -> None:
         """Accept from a bound socket, which is closed by `stop`."""
@@ -68,15 +75,50 @@ class HttpGuard:
     async def start_tls(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Listen there. Raises OSError."""
         await self.set_up()
+        self._tls = socket.create_server((host, port), backlog=HTTP_BACKLOG)
+        self._tls.setblocking(False)
+        self._spawn(self._accept(self._tls, context))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        """Who has not shown a certificate yet counts too: TLS takes a third of a MiB of each."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self.protocol,
-            host,
-            port,
-            ssl=context,
-            backlog=HTTP_BACKLOG,
-            ssl_handshake_timeout=self.limits.idle_seconds,
-        )
+        while True:
+            await asyncio.sleep(0)  # a connection that waits already is had without a turn of the loop
+            try:
+                connection, (address, *_) = await loop.sock_accept(listening)
+            except OSError as e:
+                log.warning("cannot accept a connection: %s", e)
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
+            if not self._has_room(address):
+                connection.close()
+                continue
+            self._shaking[address] += 1
+            self._spawn(self._shake_hands(connection, address, context))
+
+    def _has_room(self, address: str) -> bool:
+        in_all = len(self._open) + self._shaking.total()
+        of_address = self._of_address[address] + self._shaking[address]
+        return in_all < self.limits.in_all and of_address < self.limits.per_address
+
+    async def _shake_hands(self, connection: socket.socket, address: str, context: ssl.SSLContext) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self.protocol, connection, ssl=context, ssl_handshake_timeout=self.limits.idle_seconds
+            )
+        except (OSError, TimeoutError) as e:
+            # ssl.SSLError is an OSError.
+            connection.close()
+            log.debug("no TLS with %s: %s", address, e)
+        finally:
+            self._shaking[address] -= 1
+            if not self._shaking[address]:
+                del self._shaking[address]
 
     async def set_up(self) -> None:
         """What `start` does before it listens."""
@@ -89,6 +131,12 @@ class HttpGuard:
         return _Guarded(self, server())
 
     async def stop(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._tls is not None:
+            self._tls.close()
         if self._server is not None:
             self._server.close()
         await self._runner.cleanup()

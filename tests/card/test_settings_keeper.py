@@ -81,7 +81,7 @@ def test_settings_that_cannot_be_read_count_as_none_and_do_not_stop_the_card() -
 async def test_a_card_starts_with_what_it_kept_and_says_which(tmp_path: Path) -> None:
     store = Store.open(fresh(OLD))
     host = Host()
-    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SLOT)
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), lambda: SLOT)
     assert keeper.digest is None
     keeper.load()
     await keeper.dress_host()
@@ -93,14 +93,14 @@ async def test_a_card_that_was_moved_does_not_use_the_settings_of_its_old_slot()
     """It has told its master that it lacks something, and keeps what it is sent: nothing, too."""
     store = Store.open(fresh(OLD))
     host = Host()
-    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SlotId(2))
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), lambda: SlotId(2))
     keeper.load()
     await keeper.dress_host()
     assert keeper.current is None and host.dressed == [("", ())]
     assert keeper.digest not in (None, OLD.digest)
     keeper.current = NONE
     assert (await keeper.keep(NONE)).error == {}
-    again = SettingsKeeper(host, lambda: store, asyncio.Lock(), SlotId(2))
+    again = SettingsKeeper(host, lambda: store, asyncio.Lock(), lambda: SlotId(2))
     again.load()
     assert (again.current, again.digest) == (NONE, NONE.digest)
 
@@ -108,14 +108,14 @@ async def test_a_card_that_was_moved_does_not_use_the_settings_of_its_old_slot()
 async def test_settings_that_an_older_agent_kept_are_used() -> None:
     store = Store.open(fresh(OLD))
     store.commit({OF_SLOT: None})
-    keeper = SettingsKeeper(Host(), lambda: store, asyncio.Lock(), SlotId(2))
+    keeper = SettingsKeeper(Host(), lambda: store, asyncio.Lock(), lambda: SlotId(2))
     keeper.load()
     assert keeper.current == OLD
 
 
 async def test_settings_before_the_first_burn_are_kept_as_soon_as_there_is_flash() -> None:
     stores: list[Store | None] = [None]
-    keeper = SettingsKeeper(Host(), lambda: stores[0], asyncio.Lock(), SLOT)
+    keeper = SettingsKeeper(Host(), lambda: stores[0], asyncio.Lock(), lambda: SLOT)
     keeper.current = OLD
     told = await keeper.keep(OLD)
     assert told.error["what"] == "there is no state area yet" and keeper.digest is None
@@ -129,7 +129,7 @@ async def test_settings_before_the_first_burn_are_kept_as_soon_as_there_is_flash
 async def test_of_two_settings_in_a_row_the_last_is_kept() -> None:
     store = Store.open(fresh(OLD))
     lock = asyncio.Lock()
-    keeper = SettingsKeeper(Host(), lambda: store, lock, SLOT)
+    keeper = SettingsKeeper(Host(), lambda: store, lock, lambda: SLOT)
     keeper.load()
     await lock.acquire()  # a burn is under way
     works = []
@@ -145,7 +145,7 @@ async def test_a_host_that_cannot_be_dressed_does_not_lose_the_settings() -> Non
     store = Store.open(fresh())
     host = Host()
     host.refuses = True
-    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), SLOT)
+    keeper = SettingsKeeper(host, lambda: store, asyncio.Lock(), lambda: SLOT)
     keeper.current = NEW
     assert (await keeper.keep(NEW)).error == {}
     assert read_kept(store) == NEW
