@@ -36,7 +36,7 @@ class HttpLimits:
 
 
 class HttpGuard:
-    """Serves an application. `start`, then `stop`; `connections` counts those that are open (of TLS: agreed)."""
+    """Serves an application. `start`, then `stop`; `connections` counts those that are open (TLS: agreed)."""
 
     def __init__(
         self, app: web.Application, limits: HttpLimits = HttpLimits(), *, shutdown_seconds: float = 2.0
