@@ -70,6 +70,9 @@ class Cards:
         if there is None:
             # Flash of a chassis from before cards had descriptions is taken for the slot's first card.
             card = Card(f"card-{label(slot)}", board, mac_of(slot))
+            mine = self.in_slot(slot)
+            if any(known.mac == card.mac and known != mine for known in self._all()):
+                card = self._later(board)  # that one is in the drawer, or in another slot
             self._lay(slot, card, keep=not pristine)
             return card
         if there.board != board:
@@ -85,14 +88,17 @@ class Cards:
     def new(self, slot: SlotId, board: str, mac: MacAddress | None = None) -> Card:
         """Put a new card, with empty flash, into the empty slot."""
         self._check_empty(slot)
-        number = 1 + max((_number(card.mac) for card in self._all()), default=0)
-        card = Card(
-            f"new-{number}", board, mac or MacAddress.from_bytes(LATER_PREFIX + number.to_bytes(2, "big"))
-        )
+        card = self._later(board, mac)
         if any(known.mac == card.mac for known in self._all()):
             raise UsageError("another card has this MAC address", where=f"slot {slot}", found=card.mac)
         self._lay(slot, card, keep=False)
         return card
+
+    def _later(self, board: str, mac: MacAddress | None = None) -> Card:
+        """A card that no slot comes with; its name is no other's, and its address unless it is given."""
+        number = 1 + max((_number(card) for card in self._all()), default=0)
+        own = MacAddress.from_bytes(LATER_PREFIX + number.to_bytes(2, "big"))
+        return Card(f"new-{number}", board, mac or own)
 
     def put_in(self, slot: SlotId, name: str) -> Card:
         """Put a card from the drawer into the empty slot."""
@@ -166,6 +172,11 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _number(mac: MacAddress) -> int:
-    raw = mac.to_bytes()
-    return int.from_bytes(raw[4:], "big") if raw[:4] == LATER_PREFIX else 0
+def _number(card: Card) -> int:
+    """The number of a later card, by its address or its name: either may have been given by hand."""
+    raw = card.mac.to_bytes()
+    by_name = card.name.removeprefix("new-")
+    return max(
+        int.from_bytes(raw[4:], "big") if raw[:4] == LATER_PREFIX else 0,
+        int(by_name) if by_name != card.name and by_name.isdecimal() else 0,
+    )

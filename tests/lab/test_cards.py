@@ -65,3 +65,28 @@ def test_a_card_that_is_not_there_is_named_with_those_that_are(cards: Cards) -> 
     cards.take_out(ONE)
     with pytest.raises(UsageError, match=r"expected card-1, found nosuch"):
         cards.put_in(ONE, "nosuch")
+
+
+@pytest.mark.parametrize("pristine", [False, True])
+def test_a_chassis_that_comes_up_with_an_empty_slot_makes_no_second_of_the_card_that_was_in_it(
+    cards: Cards, tmp_path: Path, pristine: bool
+) -> None:
+    (tmp_path / "slot-1/flash.img").write_text("burned")
+    taken = cards.take_out(ONE)
+    other = cards.first(ONE, "a", pristine=pristine)
+    assert other.name != taken.name and other.mac != taken.mac
+    cards.take_out(ONE)
+    assert (tmp_path / "drawer" / taken.name / "flash.img").read_text() == "burned"
+    assert set(cards.in_drawer()) == {taken.name, other.name}
+
+
+def test_a_pristine_chassis_has_the_cards_that_its_slots_come_with(cards: Cards) -> None:
+    before = cards.in_slot(ONE)
+    assert cards.first(ONE, "a", pristine=True) == before
+
+
+def test_a_card_with_an_address_of_its_own_shares_its_name_with_no_other(cards: Cards) -> None:
+    cards.take_out(ONE)
+    first = cards.new(ONE, "a", MacAddress("52:54:00:aa:00:01"))
+    cards.take_out(ONE)
+    assert cards.new(ONE, "a").name != first.name
