@@ -240,6 +240,7 @@ def compose(
         network=ground.network,
     )
     host, ports = str(interface.ip), settings.ports
+    enrolment = enrolment_app(master.enrol)
     bulk = bulk_app(master.find_blob, master.bulk_served)
     intake = Intake(
         catalogue,
@@ -253,8 +254,10 @@ def compose(
     parts: list[Part] = [
         master,
         link,
-        HttpsServer(enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol),
-        HttpsServer(bulk, authority.link_context(), host, ports.bulk),
+        HttpsServer(
+            enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol, ground.listen
+        ),
+        HttpsServer(bulk, authority.link_context(), host, ports.bulk, ground.listen),
         leases,
         netboot,
         Api(master, intake, paths.api, (snapshot_route(catalogue, paths),)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from firmware_mgr.master.link_server import listen_tcp
 from firmware_mgr.model.errors import FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.netboot.http_guard import HttpGuard, HttpLimits
@@ -35,10 +37,18 @@ Served = Callable[[str, int], None]
 
 
 class HttpsServer:
-    """One aiohttp application on one port with one TLS context."""
+    """One aiohttp application on one port with one TLS context. `listen` opens what is accepted from."""
 
-    def __init__(self, app: web.Application, context: ssl.SSLContext, host: str, port: int) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        context: ssl.SSLContext,
+        host: str,
+        port: int,
+        listen: Callable[[str, int], socket.socket] = listen_tcp,
+    ) -> None:
         self._context = context
+        self._listen = listen
         self._host = host
         self._port = port
         self._guard = HttpGuard(app, LIMITS, shutdown_seconds=1.0)
@@ -49,7 +59,7 @@ class HttpsServer:
 
     async def start(self) -> None:
         """Raises OSError when the port cannot be had."""
-        await self._guard.start_tls(self._host, self._port, self._context)
+        await self._guard.start_tls(self._listen(self._host, self._port), self._context)
 
     async def stop(self) -> None:
         await self._guard.stop()

@@ -72,12 +72,12 @@ class HttpGuard:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self.protocol, sock=listening, backlog=HTTP_BACKLOG)
 
-    async def start_tls(self, host: str, port: int, context: ssl.SSLContext) -> None:
-        """Listen there. Raises OSError."""
+    async def start_tls(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        """Accept from a listening socket, which is closed by `stop`."""
         await self.set_up()
-        self._tls = socket.create_server((host, port), backlog=HTTP_BACKLOG)
-        self._tls.setblocking(False)
-        self._spawn(self._accept(self._tls, context))
+        listening.setblocking(False)
+        self._tls = listening
+        self._spawn(self._accept(listening, context))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
