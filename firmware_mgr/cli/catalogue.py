@@ -1,4 +1,4 @@
-"""`fwmgr image add|list` and `fwmgr package add|list`: what the master's catalogue holds.
+"""`fwmgr image` and `fwmgr package add|list|remove`: what the master's catalogue holds.
 
 Knows tables and words. The master reads the files itself: paths are of its machine.
 """
@@ -85,6 +85,31 @@ def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fa
             _date(package["added_at"]),
         )
     screen().print(table)
+
+
+def remove_image(
+    board: Annotated[str, typer.Argument(metavar="BOARD")],
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="A version, or the digest's first digits.")
+    ],
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Remove a boot image from the catalogue; refused while somebody refers to it."""
+    body = {"board": board, "version": version}
+    gone = master_client(directory).post("/v1/images/remove", body)
+    typer.echo(f"boot image {gone['version']} for {gone['board']} is gone")
+
+
+def remove_package(
+    package: Annotated[str, typer.Argument(metavar="NAME=VERSION")],
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Remove a version of a package from the catalogue; refused while somebody refers to it."""
+    name, equals, version = package.partition("=")
+    if not equals:
+        raise typer.BadParameter("name the version too: NAME=VERSION")
+    gone = master_client(directory).post("/v1/packages/remove", {"name": name, "version": version})
+    typer.echo(f"package {gone['name']} {gone['version']} for {', '.join(gone['cpus'])} is gone")
 
 
 def _date(moment: float) -> str:

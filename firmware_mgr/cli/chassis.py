@@ -94,7 +94,9 @@ def insert(
     *,
     card: Annotated[str | None, typer.Argument(help="A card in the drawer, by name.")] = None,
     board: Annotated[str | None, typer.Option(help="A new card of this board instead.")] = None,
-    mac: Annotated[str | None, typer.Option(help="The new card's MAC address.")] = None,
+    mac: Annotated[
+        str | None, typer.Option(help="The card's MAC address, when it is not the usual one.")
+    ] = None,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Put a card into an empty slot: one that was taken out, or a new one with empty flash."""

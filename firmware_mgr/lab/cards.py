@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware_mgr.lab.plan import ChassisPaths, label, mac_of
@@ -100,8 +100,8 @@ class Cards:
         own = MacAddress.from_bytes(LATER_PREFIX + number.to_bytes(2, "big"))
         return Card(f"new-{number}", board, mac or own)
 
-    def put_in(self, slot: SlotId, name: str) -> Card:
-        """Put a card from the drawer into the empty slot."""
+    def put_in(self, slot: SlotId, name: str, mac: MacAddress | None = None) -> Card:
+        """Put a card from the drawer into the empty slot; with `mac`, with another network interface."""
         self._check_empty(slot)
         known = self.in_drawer()
         if name not in known:
@@ -110,7 +110,11 @@ class Cards:
             )
         _move(self._paths.drawer / name, self._paths.slot(slot).directory)
         (self._paths.drawer / name).rmdir()
-        return known[name]
+        card = known[name]
+        if mac is not None:
+            card = replace(card, mac=mac)
+            self._lay(slot, card, keep=True)
+        return card
 
     def take_out(self, slot: SlotId) -> Card:
         """Take the card out of the slot, into the drawer."""

@@ -167,7 +167,7 @@ class VirtualChassis:
             if board is not None:
                 card = self._cards.new(slot, board, mac)
             else:
-                card = self._cards.put_in(slot, name or "")
+                card = self._cards.put_in(slot, name or "", mac)
             try:
                 self._machines.make_flash(slot, card)
             except FwmgrError:

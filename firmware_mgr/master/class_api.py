@@ -1,4 +1,7 @@
-"""The API's part on classes, cards' own configurations, and selectors. Knows requests and shapes."""
+"""The API's part on classes, cards' own configurations, selectors, and software that leaves.
+
+Knows requests and shapes.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ def class_routes(master: Master) -> list[web.RouteDef]:
         web.post("/v1/assign", handlers.assign),
         web.post("/v1/card/set", handlers.set_own),
         web.post("/v1/card/clear", handlers.clear_own),
+        web.post("/v1/images/remove", handlers.remove_image),
+        web.post("/v1/packages/remove", handlers.remove_package),
     ]
 
 
@@ -99,6 +104,17 @@ class _Handlers:
                 for entry in entries
             ]
         )
+
+    async def remove_image(self, request: web.Request) -> web.Response:
+        body = await read_body(request)
+        removed = await self._master.remove_image(str(body.get("board")), str(body.get("version")))
+        return web.json_response({"board": removed.board, "version": removed.version})
+
+    async def remove_package(self, request: web.Request) -> web.Response:
+        body = await read_body(request)
+        removed = await self._master.remove_package(str(body.get("name")), str(body.get("version")))
+        cpus = sorted({cpu for package in removed for cpu in package.cpus})
+        return web.json_response({"name": removed[0].name, "version": removed[0].version, "cpus": cpus})
 
     def _document(self, record: ClassRecord) -> dict[str, Any]:
         members = [str(entry.slot) for entry in self._master.wishes.members(record.name)]

@@ -5,6 +5,7 @@ Knows its parts and how they fit. The servers and the API are built around it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -13,19 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from firmware_mgr.master import plan
 from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
-from firmware_mgr.master.catalogue import Catalogue
+from firmware_mgr.master.catalogue import Catalogue, Delete
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.conversation import Conversation
+from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.gate import Gate
 from firmware_mgr.master.hands import Hands
 from firmware_mgr.master.kept_desk import KeptDesk
 from firmware_mgr.master.operations import Operation
 from firmware_mgr.master.record import BurnLog
+from firmware_mgr.master.removal import check_unused, pick_packages, who_refers
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.settings import BoardFacts, Settings
@@ -44,6 +48,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+#: Bytes that came later than this stay when something is removed: their document may still be on its way.
+LONGEST_IMPORT_SECONDS = 3600.0
 #: Different complaints about netboot clients that are written to the log.
 MAX_SAID = 1000
 
@@ -92,6 +98,7 @@ class Master:
             kept=self.kept,
         )
         self._blobs = blobs
+        self._catalogue = catalogue
         self._said: set[str] = set()
 
     async def start(self) -> None:
@@ -266,6 +273,42 @@ class Master:
         for entry in entries:
             if entry.life.state in (CardState.HELD, CardState.FAILED):
                 self.engine.drop_link(entry)
+
+    async def remove_image(self, board: str, version: str) -> ImageRecord:
+        """Take a boot image out of the catalogue. Raises UsageError that says who refers to it."""
+
+        async def work() -> ImageRecord:
+            record = plan.pick_image(board, version, self.roster.images)
+            await self._remove(f"boot image {record.board} {record.version}", [record])
+            return record
+
+        removed: ImageRecord = await self.engine.call(work)
+        return removed
+
+    async def remove_package(self, name: str, version: str) -> list[PackageRecord]:
+        """All files of that version. Raises UsageError that says who refers to one."""
+
+        async def work() -> list[PackageRecord]:
+            records = pick_packages(name, version, self.roster.packages)
+            await self._remove(f"package {name} {version}", records)
+            return records
+
+        removed: list[PackageRecord] = await self.engine.call(work)
+        return removed
+
+    async def _remove(self, what: str, records: Sequence[ImageRecord | PackageRecord]) -> None:
+        known: list[ImageRecord | PackageRecord] = [*self.roster.images, *self.roster.packages]
+        left = [one for one in known if one not in records]
+        cards = [entry.record for entry in self.roster]
+        classes = list(self.wishes.classes.values())
+        said = [line for record in records for line in who_refers(record, cards, classes, left)]
+        check_unused(what, list(dict.fromkeys(said)))
+        await self._catalogue.transact([], [Delete(record.key) for record in records])
+        await self.roster.load_software()
+        keep = {package.digest for package in self.roster.packages}
+        keep |= {digest for image in self.roster.images for digest in image.blobs}
+        before = self.engine.clock() - LONGEST_IMPORT_SECONDS
+        await asyncio.to_thread(self._blobs.collect, keep, added_before=before)
 
     async def load_software(self) -> None:
         """Read images and packages anew: something was added."""

@@ -90,3 +90,13 @@ def test_a_card_with_an_address_of_its_own_shares_its_name_with_no_other(cards: 
     first = cards.new(ONE, "a", MacAddress("52:54:00:aa:00:01"))
     cards.take_out(ONE)
     assert cards.new(ONE, "a").name != first.name
+
+
+def test_a_card_may_come_back_with_another_network_interface_and_its_own_flash(
+    cards: Cards, tmp_path: Path
+) -> None:
+    (tmp_path / "slot-1/flash.img").write_text("burned")
+    cards.take_out(ONE)
+    card = cards.put_in(ONE, "card-1", MacAddress("52:54:00:f7:99:01"))
+    assert cards.in_slot(ONE) == card and str(card.mac) == "52:54:00:f7:99:01"
+    assert (tmp_path / "slot-1/flash.img").read_text() == "burned"

@@ -38,10 +38,15 @@ PAGE_PORT = 8080
 class Rig(Words):
     """`up` makes it, `down` takes everything away again, whatever state it is in."""
 
-    def __init__(self, cards: int = 2, *, capture: bool = True) -> None:
+    def __init__(self, cards: int = 2, *, capture: bool = True, backplane: bool = True) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="fws-"))
         self.plan = ChassisPlan(
-            self.directory / "c", cards, (BOARD,), capture=capture, rootless=os.geteuid() != 0
+            self.directory / "c",
+            cards,
+            (BOARD,),
+            capture=capture,
+            backplane=backplane,
+            rootless=os.geteuid() != 0,
         )
         self.master = MasterPaths(self.directory / "m")
         self.client = MasterClient(self.master.api)
@@ -79,7 +84,8 @@ class Rig(Words):
         assert self._process is not None
         assert self._process.poll() is None, f"the master ended by itself: {self.log_tail()}"
         try:
-            return bool(self.client.get("/v1/status")["cards"] >= len(self.slots))
+            seen: int = self.client.get("/v1/status")["cards"]
+            return seen >= len(self.slots) or not self.plan.backplane
         except FwmgrError:
             return False
 

@@ -1,0 +1,79 @@
+"""Boot images and packages that leave the catalogue, and who still refers to one. The rules are pure.
+
+Knows cards' records and classes. What a card's flash holds is its own: it is not a reference, unless the card
+is to go back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from firmware_mgr.master.card_class import ClassRecord
+from firmware_mgr.master.configuration import Configuration
+from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.software import SoftwareSet
+
+
+def who_refers(
+    record: ImageRecord | PackageRecord,
+    cards: Iterable[CardRecord],
+    classes: Iterable[ClassRecord],
+    left: Sequence[ImageRecord | PackageRecord],
+) -> list[str]:
+    """Sentences on who refers to it. `left` is what would be there without it: a name that one of these has
+    too refers to that one.
+    """
+    said = []
+    for card in cards:
+        for what, software in (("should run it", card.wanted), ("goes back to it", card.last_good)):
+            if software is not None and record.digest in _digests(software):
+                said.append(f"slot {card.slot} {what}")
+        if _names(card.own, record, left):
+            said.append(f"slot {card.slot} names it (fwmgr card clear {card.slot})")
+    said += [
+        f"class {one.name} names it (fwmgr class set {one.name})"
+        for one in classes
+        if _names(one.configuration, record, left)
+    ]
+    return said
+
+
+def _digests(software: SoftwareSet) -> set[Digest]:
+    return {software.boot_image.digest, *(package.digest for package in software.packages)}
+
+
+def _names(
+    configuration: Configuration,
+    record: ImageRecord | PackageRecord,
+    left: Sequence[ImageRecord | PackageRecord],
+) -> bool:
+    if isinstance(record, ImageRecord):
+        named = configuration.images.get(record.board)
+        others = [one.version for one in left if isinstance(one, ImageRecord) and one.board == record.board]
+        return named == record.digest.hex or (named == record.version and named not in others)
+    wishes = configuration.packages or ()
+    others = [one.version for one in left if isinstance(one, PackageRecord) and one.name == record.name]
+    if f"{record.name}={record.version}" in wishes:
+        return record.version not in others
+    return record.name in wishes and not others
+
+
+def check_unused(what: str, referring: Sequence[str]) -> None:
+    """Raises UsageError that lists who refers to it."""
+    if referring:
+        shown = "; ".join(referring[:10]) + (
+            f"; and {len(referring) - 10} more" if len(referring) > 10 else ""
+        )
+        raise UsageError("still referred to", where=what, expected="nobody", found=shown)
+
+
+def pick_packages(name: str, version: str, packages: Iterable[PackageRecord]) -> list[PackageRecord]:
+    """All files of that version: there may be one for each CPU. Raises UsageError."""
+    named = [package for package in packages if package.name == name]
+    found = [package for package in named if package.version == version]
+    if not found:
+        known = ", ".join(sorted({f"{one.name}={one.version}" for one in named})) or "none"
+        raise UsageError("no such package", expected=f"one of {known}", found=f"{name}={version}")
+    return found
