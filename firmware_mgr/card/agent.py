@@ -301,7 +301,10 @@ class Agent:
         }
         pem = await self._parts.uplink.enrol(lease, request)
         self._identity = self._identity.with_certificate(pem.encode())
-        self._slot = self._register or self._identity.slot
+        before, self._slot = self._slot, self._register or self._identity.slot
+        if self._slot != before:
+            # What flash holds may be for the slot that the card was in before.
+            self._settings.load()
         if self._areas.state is not None:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
