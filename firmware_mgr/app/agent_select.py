@@ -8,47 +8,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from uuid import UUID
 
 from firmware_mgr.card.boot_variables import BootVariables
-from firmware_mgr.card.efi_layout import LOADER
-from firmware_mgr.card.efi_variables import EfivarFs, EfiVariables
+from firmware_mgr.card.efi_variables import EfivarFs
 from firmware_mgr.card.loader import LOADER_WORDS
 from firmware_mgr.card.selector import run_selector
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.flash.device import FileDevice
 from firmware_mgr.flash.errors import FlashFormatError
-from firmware_mgr.flash.gpt import Partition, find, read_table
-from firmware_mgr.flash.letter import Letter
+from firmware_mgr.flash.gpt import read_table
 from firmware_mgr.model.errors import FwmgrError
 
 #: The exit status that asks init for a reset.
 RESET = 3
 
 
-def running_partition(variables: EfiVariables, partitions: tuple[Partition, ...]) -> Letter | None:
-    """Where systemd's stub was loaded from: it leaves the partition's GUID when there was a partition."""
-    raw = variables.read("LoaderDevicePartUUID", LOADER)
-    if raw is None:
-        return None
-    try:
-        guid = UUID(raw.decode("utf-16-le").rstrip("\0"))
-    except ValueError:
-        return None
-    return next((letter for letter in Letter if find(partitions, letter.partition).guid == guid), None)
-
-
 def run(settings: AgentSettings, words: Path = LOADER_WORDS) -> int:
     """Raises FwmgrError when flash or variables cannot be read."""
-    variables = EfivarFs()
+    boot = BootVariables(EfivarFs(), settings.cpu)
     with FileDevice(settings.flash_device) as device:
         try:
             partitions = read_table(device)
-            running = running_partition(variables, partitions)
+            running = boot.started_from(partitions)
         except FlashFormatError as e:
             say(f"netboot why=netboot ctl=none ({e})")
             return 0
-        selected = run_selector(device, partitions, running, BootVariables(variables, settings.cpu))
+        selected = run_selector(device, partitions, running, boot)
     for line in selected.said:
         say(line)
     if selected.reset:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from uuid import UUID
 
 from firmware_mgr.card.efi_layout import (
+    LOADER,
     LOADER_NAMES,
     LoadOption,
     decode_numbers,
@@ -26,6 +28,7 @@ from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import CpuArch
 
+STUB_PARTITION = "LoaderDevicePartUUID"
 BOOT_ORDER, BOOT_NEXT, BOOT_CURRENT = "BootOrder", "BootNext", "BootCurrent"
 
 
@@ -102,13 +105,7 @@ class BootVariables:
     def follow(self, record: ControlRecord, partitions: Sequence[Partition], block_size: int) -> None:
         """Options first, then their order, then which is next: a cut in between leaves what can start."""
         wanted = shadow(record)
-        self._set_options(partitions, block_size)
-        network = self._network()
-        numbers: list[int] = []
-        for option in wanted.order:
-            numbers += network if option is Option.NETWORK else [option.value]
-        numbers += [number for number in self._order() if number not in {*numbers, *OUR_NUMBERS}]
-        self._set(BOOT_ORDER, encode_numbers(numbers))
+        self._set_order(wanted, partitions, block_size)
         if wanted.next is not None:
             self._set_next(wanted.next)
         elif self._variables.read(BOOT_NEXT) is not None:
@@ -118,6 +115,15 @@ class BootVariables:
         """Start this next, and only once. Raises DeviceError when there is nothing to netboot by."""
         self._set_options(partitions, block_size)
         self._set_next(option)
+
+    def _set_order(self, wanted: Shadow, partitions: Sequence[Partition], block_size: int) -> None:
+        self._set_options(partitions, block_size)
+        network = self._network()
+        numbers: list[int] = []
+        for option in wanted.order:
+            numbers += network if option is Option.NETWORK else [option.value]
+        numbers += [number for number in self._order() if number not in {*numbers, *OUR_NUMBERS}]
+        self._set(BOOT_ORDER, encode_numbers(numbers))
 
     def _set_options(self, partitions: Sequence[Partition], block_size: int) -> None:
         for number, option in OUR_NUMBERS.items():
@@ -137,6 +143,27 @@ class BootVariables:
         raw = self._variables.read(BOOT_CURRENT)
         numbers = () if raw is None else decode_numbers(raw)
         return OUR_NUMBERS.get(numbers[0]) if numbers else None
+
+    def started_from(self, partitions: Sequence[Partition]) -> Letter | None:
+        """The boot partition that this start came from; None: netbooted. Raises DeviceError.
+
+        The option that firmware says it started decides. What systemd's stub left tells only where an option
+        led that is not ours: it leaves the first partition that it was loaded from since the reset, also when
+        that did not start and firmware has gone on to something else.
+        """
+        raw = self._variables.read(BOOT_CURRENT)
+        for number in decode_numbers(raw or b"")[:1]:
+            if number in OUR_NUMBERS:
+                return OUR_NUMBERS[number].letter
+            option = self._variables.read(option_name(number))
+            if option is not None and LoadOption.decode(option, option_name(number)).is_by_network_card:
+                return None
+        left = self._variables.read(STUB_PARTITION, LOADER)
+        try:
+            guid = None if left is None else UUID(left.decode("utf-16-le").rstrip("\0"))
+        except ValueError:
+            guid = None
+        return next((letter for letter in Letter if find(partitions, letter.partition).guid == guid), None)
 
     def _load_option(self, option: Option, partitions: Sequence[Partition], block_size: int) -> LoadOption:
         letter = option.letter

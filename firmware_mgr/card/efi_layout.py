@@ -94,6 +94,11 @@ class LoadOption:
         return cls(name, path, head.attributes, raw[end + 2 + head.path_length :])
 
     @property
+    def is_by_network_card(self) -> bool:
+        """Whether it comes from the network in any way, HTTP and IPv6 too."""
+        return _MAC in node_kinds(self.path)
+
+    @property
     def is_network(self) -> bool:
         """Whether it netboots by DHCP and TFTP over IPv4: a network card, IPv4 and no address of a file."""
         kinds = node_kinds(self.path)

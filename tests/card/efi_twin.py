@@ -12,9 +12,17 @@ from dataclasses import dataclass, field
 from enum import Enum
 from uuid import UUID
 
-from firmware_mgr.card.boot_variables import BOOT_CURRENT, BOOT_NEXT, BOOT_ORDER, OUR_NUMBERS, BootVariables
+from firmware_mgr.card.boot_variables import (
+    BOOT_CURRENT,
+    BOOT_NEXT,
+    BOOT_ORDER,
+    OUR_NUMBERS,
+    STUB_PARTITION,
+    BootVariables,
+)
 from firmware_mgr.card.efi_layout import (
     GLOBAL,
+    LOADER,
     LoadOption,
     decode_numbers,
     encode_numbers,
@@ -52,12 +60,15 @@ class TwinVariables:
     values: dict[str, bytes] = field(default_factory=dict)
     before_write: Callable[[], None] = lambda: None
     writes: int = 0
+    stub_left: bytes | None = None
 
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self.values))
 
     def read(self, name: str, vendor: UUID = GLOBAL) -> bytes | None:
-        return self.values.get(name) if vendor == GLOBAL else None
+        if vendor == GLOBAL:
+            return self.values.get(name)
+        return self.stub_left if (name, vendor) == (STUB_PARTITION, LOADER) else None
 
     def write(self, name: str, value: bytes) -> None:
         if name in (BOOT_ORDER, BOOT_NEXT):
@@ -87,6 +98,7 @@ class Image(Enum):
 
     GOOD = "comes up"
     SPOILT = "firmware cannot load it"
+    RETURNS = "its kernel gives up, and firmware goes on to the next option"
     DEAD = "its kernel dies before the selector"
     PANICS = "dies behind the selector"
 
@@ -136,20 +148,24 @@ class TwinCard:
         return "stuck"
 
     def _one_start(self) -> str | None:
+        self.variables.stub_left = None
         for number in self._to_start():
             if number == NETWORK:
                 self.variables.values[BOOT_CURRENT] = encode_numbers([number])
                 self.starts.append("n")
-                self._select(None)
+                self._select()
                 return "n"
             letter = Letter.A if number == DISK else self._letter(number)
             if letter is None or self.images[letter] is Image.SPOILT:
                 continue
             self.variables.values[BOOT_CURRENT] = encode_numbers([number])
             self.starts.append(letter.value)
+            self._stub_leaves(letter)
+            if self.images[letter] is Image.RETURNS:
+                continue
             if self.images[letter] is Image.DEAD:
                 return None
-            if self._select(letter).reset or self.images[letter] is Image.PANICS:
+            if self._select().reset or self.images[letter] is Image.PANICS:
                 return None
             return letter.value
         return "stuck"
@@ -163,5 +179,12 @@ class TwinCard:
         option = OUR_NUMBERS.get(number)
         return None if option is None else option.letter
 
-    def _select(self, running: Letter | None) -> Selected:
-        return run_selector(self.device, read_table(self.device), running, self.boot)
+    def _stub_leaves(self, letter: Letter) -> None:
+        """systemd's stub: only when nothing is there yet."""
+        if self.variables.stub_left is None:
+            guid = find(read_table(self.device), letter.partition).guid
+            self.variables.stub_left = f"{str(guid).upper()}\0".encode("utf-16-le")
+
+    def _select(self) -> Selected:
+        table = read_table(self.device)
+        return run_selector(self.device, table, self.boot.started_from(table), self.boot)
