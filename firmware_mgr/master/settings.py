@@ -129,7 +129,12 @@ class Settings:
         address = network.network_address + (10 + slot.number + 256 * shelf)
         if slot.number > 200 or address not in network or address >= network.broadcast_address:
             raise UsageError(
-                "no address for this slot", where=f"slot {slot}", expected=f"in {network}", found=address
+                "no address for this slot",
+                where=f"slot {slot}",
+                expected=f"in {network}",
+                found=address,
+                hint="slots 1 to 200 of a shelf have addresses; for more shelves, a larger network "
+                f"(--address, a /22 holds four) or one of its own (--subnet {slot.shelf}=NETWORK)",
             )
         return address
 
