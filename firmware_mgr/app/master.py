@@ -253,9 +253,7 @@ def compose(
     parts: list[Part] = [
         master,
         link,
-        HttpsServer(
-            enrolment_app(master.enrol), authority.enrolment_context(), host, ports.enrol, ground.listen
-        ),
+        HttpsServer(enrolment, authority.enrolment_context(), host, ports.enrol, ground.listen),
         HttpsServer(bulk, authority.link_context(), host, ports.bulk, ground.listen),
         leases,
         netboot,

@@ -6,6 +6,7 @@ what differs. Refuses to know who is started in the end: the selector of whateve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,8 @@ from firmware_mgr.flash.gpt import Partition, find
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import CpuArch
+
+log = logging.getLogger("agent")
 
 STUB_PARTITION = "LoaderDevicePartUUID"
 BOOT_ORDER, BOOT_NEXT, BOOT_CURRENT = "BootOrder", "BootNext", "BootCurrent"
@@ -186,10 +189,19 @@ class BootVariables:
         found = []
         for number in self._order():
             raw = self._variables.read(option_name(number))
-            if raw is not None and LoadOption.decode(raw, option_name(number)).is_network:
+            if raw is not None and _netboots(raw, option_name(number)):
                 found.append(number)
         return tuple(found)
 
     def _set(self, name: str, value: bytes) -> None:
         if self._variables.read(name) != value:
             self._variables.write(name, value)
+
+
+def _netboots(raw: bytes, where: str) -> bool:
+    """Whether a load option netboots. What others wrote may be anything; it is left as it is."""
+    try:
+        return LoadOption.decode(raw, where).is_network
+    except DeviceError as e:
+        log.warning("passed over: %s", e)
+        return False

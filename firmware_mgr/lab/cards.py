@@ -21,6 +21,8 @@ from firmware_mgr.model.ids import MacAddress, SlotId
 
 #: What is the card's own in a slot's directory, its description last: it is what makes a card of the rest.
 CARD_FILES = ("flash.img", "vars.fd", "card.json")
+#: In a folder that a card is on its way into: the folder that it comes from.
+MOVING = ".moving"
 #: The MAC addresses of cards that came later, which no slot comes with: 52:54:00:f8, then a number.
 LATER_PREFIX = bytes.fromhex("525400f8")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
@@ -51,6 +53,9 @@ class Cards:
 
     def __init__(self, paths: ChassisPaths) -> None:
         self._paths = paths
+        for folder in (*_folders(paths.directory), *_folders(paths.drawer)):
+            if (folder / MOVING).exists():
+                _move(Path((folder / MOVING).read_text()), folder)
 
     def in_slot(self, slot: SlotId) -> Card | None:
         """The card in the slot; None when it is empty."""
@@ -109,7 +114,7 @@ class Cards:
                 "no such card in the drawer", expected=", ".join(sorted(known)) or "none is there", found=name
             )
         _move(self._paths.drawer / name, self._paths.slot(slot).directory)
-        (self._paths.drawer / name).rmdir()
+        shutil.rmtree(self._paths.drawer / name)
         card = known[name]
         if mac is not None:
             card = replace(card, mac=mac)
@@ -165,11 +170,17 @@ def _read(folder: Path) -> Card | None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """The description goes last, so that half a card is in neither place."""
+    """Move a card whole. The next `Cards` makes a death in between good: it finds where it came from."""
+    draft = target / ".moving.new"
+    draft.write_text(str(source))
+    draft.replace(target / MOVING)
     for name in CARD_FILES[:-1]:
         if (source / name).exists():
             shutil.move(source / name, target / name)
-    os.replace(source / CARD_FILES[-1], target / CARD_FILES[-1])
+    # The description goes last: until then the card is where it was.
+    if (source / CARD_FILES[-1]).exists():
+        os.replace(source / CARD_FILES[-1], target / CARD_FILES[-1])
+    (target / MOVING).unlink()
 
 
 def _folders(folder: Path) -> list[Path]:

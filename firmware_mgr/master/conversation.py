@@ -113,7 +113,6 @@ class Conversation:
                 settings.no_master_policy,
             )
         )
-        self._settings.greeted(entry, hello)
         await self._judge(entry, hello)
 
     def _check_hello(self, link: Link, hello: m.Hello) -> Entry:
@@ -136,6 +135,9 @@ class Conversation:
 
     async def _judge(self, entry: Entry, hello: m.Hello) -> None:
         misfit = await self._settle(entry, hello)
+        entry.misfit = misfit
+        # Before any order.
+        self._settings.greeted(entry, hello)
         record = entry.record
         verdict = self._verdict(entry, hello) if misfit is None else Verdict(Ruling.HOLD, misfit)
         changes: dict[str, Any] = {"actual": to_plain(hello.flash)}

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Refusals that are kept to be shown.
 KEPT_REFUSALS = 100
+#: The same refusal stands in the log again after so many seconds.
+SAID_AGAIN_SECONDS = 60.0
 #: Characters of each text in it: some of them come from whoever was refused.
 MAX_REFUSAL = 500
 
@@ -36,6 +38,7 @@ class Gate:
         self._bindings = bindings
         self._authority = authority
         self.refusals: list[dict[str, str]] = []
+        self._said: dict[tuple[str, str], float] = {}
 
     async def enrol(self, address: str, document: dict[str, Any]) -> tuple[str, SlotId, Shown]:
         """The certificate for a card that asks, as PEM, and whose key it is. Raises PeerError."""
@@ -141,7 +144,12 @@ class Gate:
 
     def note(self, error: PeerError) -> None:
         """Keep a refusal to be shown."""
-        log.warning("refused: %s", error)
+        said = (error.what, error.where)
+        now = self._engine.clock()
+        if now - self._said.get(said, -SAID_AGAIN_SECONDS) >= SAID_AGAIN_SECONDS:
+            # Whoever is refused again and again must not fill the log.
+            self._said = {said: now, **dict(list(self._said.items())[: KEPT_REFUSALS - 1])}
+            log.warning("refused: %s", error)
         document = {name: text[:MAX_REFUSAL] for name, text in error.document().items()}
         self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], document]
 

@@ -69,6 +69,7 @@ class Entry:
     cycling: bool = False
     cycled: int = 0  # which of the master's power cycles was this card's last
     refusal: dict[str, str] | None = None
+    misfit: str | None = None  # why the linked card does not belong into this slot
     settings_kept: Digest | None = None  # what the card's flash has, by its own word
     settings_sent: Digest | None = None  # on this link
     settings_note: str = ""

@@ -234,13 +234,13 @@ class SettingsDesk:
         return replace(nameless, digest=self._box.mark(canonical_json(to_plain(nameless))))
 
     def tell(self, entries: Iterable[Entry]) -> None:
-        """Send the settings to those of these cards that are linked and have others."""
+        """Send the settings to those cards that are linked, belong into their slots and have others."""
         for entry in entries:
             link = entry.link
             if link is None or link.session.state is not SessionState.OPEN or link.session.version < SINCE:
                 continue
-            if self._sealed is None:
-                continue
+            if self._sealed is None or entry.misfit is not None:
+                continue  # no secret of the slot for a card that does not belong into it
             try:
                 if self._has(entry):
                     continue

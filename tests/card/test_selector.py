@@ -217,6 +217,16 @@ def test_variables_that_follow_already_are_not_written_again() -> None:
     assert card.variables.writes == before
 
 
+@pytest.mark.parametrize("raw", [b"", b"\1", bytes(6), b"\1\0\0\0\xff\xffA\0\0\0"])
+def test_an_option_of_others_that_is_none_is_passed_over_and_left_in_the_order(raw: bytes) -> None:
+    card = card_with(ControlRecord(Target.A, None, 3, 3, Maker.AGENT, 1), (Image.GOOD, Image.GOOD))
+    card.variables.values[option_name(SHELL)] = raw
+    card.follow()
+    order = decode_numbers(card.variables.values[BOOT_ORDER])
+    assert order == (Option.B.value, NETWORK, Option.A.value, DISK, SHELL)
+    assert card.variables.values[option_name(SHELL)] == raw
+
+
 def test_firmware_that_dropped_a_spoilt_entry_gets_it_back() -> None:
     """Seen: OVMF takes an entry out of its order when it cannot load it."""
     card = card_with(ControlRecord(Target.A, None, 3, 3, Maker.AGENT, 1), (Image.GOOD, Image.GOOD))

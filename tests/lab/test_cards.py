@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_mgr.lab.cards import CARD_FILES, Cards
+from firmware_mgr.lab.cards import CARD_FILES, MOVING, Cards
 from firmware_mgr.lab.plan import ChassisPaths
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import MacAddress, SlotId
@@ -35,13 +35,24 @@ def test_flash_and_variables_go_with_the_card(cards: Cards, tmp_path: Path) -> N
     assert list(cards.in_drawer()) == ["card-2-2"]
 
 
-def test_what_is_half_moved_is_still_where_its_description_is(cards: Cards, tmp_path: Path) -> None:
-    (tmp_path / "slot-1/flash.img").write_text("burned")
-    (tmp_path / "drawer/card-1").mkdir(parents=True)
-    (tmp_path / "slot-1/flash.img").rename(tmp_path / "drawer/card-1/flash.img")
-    assert cards.in_slot(ONE) is not None and not cards.in_drawer()
-    cards.take_out(ONE)
-    assert (tmp_path / "drawer/card-1/flash.img").read_text() == "burned"
+@pytest.mark.parametrize("moved", range(len(CARD_FILES) + 1))
+def test_a_move_that_was_cut_short_is_finished_when_the_chassis_comes_up(
+    moved: int, cards: Cards, tmp_path: Path
+) -> None:
+    slot, place = tmp_path / "slot-1", tmp_path / "drawer/card-1"
+    (slot / "flash.img").write_text("burned")
+    (slot / "vars.fd").write_text("variables")
+    place.mkdir(parents=True)
+    (place / MOVING).write_text(str(slot))
+    for name in CARD_FILES[:moved]:
+        (slot / name).rename(place / name)
+    again = Cards(ChassisPaths(tmp_path))
+    assert again.in_slot(ONE) is None
+    assert list(again.in_drawer()) == ["card-1"]
+    assert sorted(path.name for path in place.iterdir()) == sorted(CARD_FILES)
+    assert not list(slot.iterdir())
+    again.put_in(ONE, "card-1")
+    assert (slot / "flash.img").read_text() == "burned"
 
 
 def test_new_cards_never_share_an_address(cards: Cards) -> None:

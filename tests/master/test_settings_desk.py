@@ -103,6 +103,16 @@ async def test_another_key_in_the_slot_gets_no_secret_before_it_is_let_in(tmp_pa
         assert of_kind(await stranger.hello())[:2] == ["welcome", "settings"]
 
 
+async def test_a_card_of_a_wrong_type_gets_no_secret_though_its_key_is_let_in(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        await rack.master.change_settings("slot/1", Change(files=(KEY,)))
+        card = TwinCard(rack, 1)
+        card.board, card.cpu = "qemu-armv7", "armv7"
+        assert of_kind(await card.hello()) == ["welcome", "hold"]
+        await rack.master.change_settings("slot/1", Change(variables=(PASSWORD,)))
+        assert card.told() == []
+
+
 async def test_an_old_agent_is_not_sent_settings_and_the_user_is_told(tmp_path: Path) -> None:
     async with Rack(tmp_path, slots=1) as rack:
         await rack.master.change_settings("slot/1", Change(files=(KEY,)))
