@@ -240,6 +240,7 @@ def compose(
         network=ground.network,
     )
     host, ports = str(interface.ip), settings.ports
+    enrolment = enrolment_app(master.enrol)
     bulk = bulk_app(master.find_blob, master.bulk_served)
     intake = Intake(
         catalogue,
