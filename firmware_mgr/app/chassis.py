@@ -21,11 +21,12 @@ from firmware_mgr.lab.console_log import ConsoleLog
 from firmware_mgr.lab.daemon import VirtualChassis
 from firmware_mgr.lab.leftovers import end_leftovers
 from firmware_mgr.lab.machine import QemuBoard
-from firmware_mgr.lab.network import make_network, plan_network
+from firmware_mgr.lab.network import BRIDGE, make_network, plan_network
 from firmware_mgr.lab.plan import ChassisPlan
 from firmware_mgr.lab.process import PidFile, ProcessIdentity
 from firmware_mgr.lab.qemu import QemuMachine, QemuMachines
 from firmware_mgr.lab.record import ChassisRecord, SlotRecord, save_record
+from firmware_mgr.lab.sim.machines import SimMachines
 from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.api import hands_application, serve_on_socket
@@ -53,7 +54,7 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(int(arguments[1]), False)
     try:
         plan = ChassisPlan.from_document(json.loads(arguments[0]))
-        machines = BoardMachines(plan)
+        machines = SimMachines(plan.paths.slot, BRIDGE) if plan.sim else BoardMachines(plan)
         names = {board: machines.take(board) for board in plan.boards}
         # Its sockets give power over the cards, and its files hold what they burn: for their owner alone.
         os.umask(0o077)
@@ -85,6 +86,9 @@ class BoardMachines:
             return qemu.name
         return board
 
+    def begin(self) -> None:
+        """Machines are processes of their own: nothing has to be there before them."""
+
     def make_flash(self, slot: SlotId, card: Card) -> None:
         self._machines[self.take(card.board)].make_flash(slot)
 
@@ -96,7 +100,7 @@ class BoardMachines:
 
 
 def _run_locked(
-    plan: ChassisPlan, machines: BoardMachines, names: Mapping[str, str], word: FirstWord
+    plan: ChassisPlan, machines: BoardMachines | SimMachines, names: Mapping[str, str], word: FirstWord
 ) -> None:
     pid_file = PidFile(plan.paths.pid)
     pid_file.acquire()
@@ -125,12 +129,13 @@ def _run_locked(
 
 async def _serve(
     plan: ChassisPlan,
-    machines: BoardMachines,
+    machines: BoardMachines | SimMachines,
     cards: Cards,
     record: ChassisRecord,
     word: FirstWord,
 ) -> None:
     paths = plan.paths
+    machines.begin()
     chassis = VirtualChassis(
         plan,
         cards=cards,

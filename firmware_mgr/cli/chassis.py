@@ -23,7 +23,7 @@ from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.client import HandsClient
 from firmware_mgr.rack.hands import HandsStatus, PowerState, SlotRegister
 
-app = typer.Typer(help="A virtual chassis of QEMU cards.", no_args_is_help=True)
+app = typer.Typer(help="A virtual chassis of QEMU or in-process cards.", no_args_is_help=True)
 
 #: Where a chassis lives when neither --dir nor this variable says so.
 DIRECTORY_VARIABLE = "FWMGR_CHASSIS"
@@ -32,6 +32,7 @@ DEFAULT_DIRECTORY = Path("var/chassis")
 ONE_SHELF_ADDRESS, SHELVES_ADDRESS = "10.77.0.1/24", "10.77.0.1/16"
 DEFAULT_ADDRESSES = f"{ONE_SHELF_ADDRESS}, and {SHELVES_ADDRESS} with several shelves"
 DEFAULT_BOARDS = ("qemu-aarch64",)
+SIM_BOARDS = ("sim-aarch64", "sim-armv7", "sim-x86-64")
 
 Directory = Annotated[
     Path, typer.Option("--dir", envvar=DIRECTORY_VARIABLE, help="The chassis directory.", show_default=True)
@@ -63,10 +64,13 @@ def up(
     ] = False,
     memory: Annotated[int | None, typer.Option(help="MiB for each card, instead of the board's.")] = None,
     pristine: Annotated[bool, typer.Option("--pristine", help="Blank every card's flash.")] = False,
+    sim: Annotated[
+        bool, typer.Option("--sim", help="In-process cards on simulated boards, without QEMU.")
+    ] = False,
     rootless: Annotated[bool, typer.Option("--rootless", help="Use a user namespace also as root.")] = False,
 ) -> None:
     """Bring a chassis up. The cards have no power yet."""
-    boards = tuple(_whole(name) for name in board or DEFAULT_BOARDS)
+    boards = tuple(_whole(name) for name in board or (SIM_BOARDS if sim else DEFAULT_BOARDS))
     plan = ChassisPlan(
         directory=directory.absolute(),
         cards=cards,
@@ -79,6 +83,7 @@ def up(
         memory_mib=memory,
         pristine=pristine,
         rootless=rootless or os.geteuid() != 0,
+        sim=sim,
     )
     status = asyncio.run(bring_up(plan).status())
     shape = f"{cards} slots" if shelves == 1 else f"{shelves} shelves of {cards} slots"

@@ -18,9 +18,11 @@ from types import FrameType
 import typer
 
 from firmware_mgr.cli.chassis import client_for
+from firmware_mgr.lab.sim.software import BOARD_FILES
 from firmware_mgr.master.options import MasterOptions
 from firmware_mgr.master.site import NETWORK_MOVED
 from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.rack.hands import SIMULATED
 
 #: Between two tries to reach a chassis that is not up again yet, in seconds.
 CHASSIS_SECONDS = 1.0
@@ -52,7 +54,11 @@ def run_master(options: MasterOptions, *, verbose: bool) -> int:
 def _run_in_chassis(chassis: Path, options: MasterOptions, *, verbose: bool) -> int:
     client = client_for(chassis)
     status = asyncio.run(client.status())
-    options = options.over(MasterOptions(address=status.address, interface="br0"))
+    # In-process cards are in the same namespace: what they send to one address comes over its loopback.
+    if status.kind == SIMULATED:
+        options = options.model_copy(update={"boards": (*options.boards, *BOARD_FILES)})
+    interface = None if status.kind == SIMULATED else "br0"
+    options = options.over(MasterOptions(address=status.address, interface=interface))
     command = [*status.enter, *DIES_WITH_US, *_command(options, verbose=verbose)]
     if options.hands is not False:
         command += ["--hands", str(client.socket)]

@@ -20,7 +20,7 @@ from firmware_mgr.lab.process import ProcessIdentity
 from firmware_mgr.lab.record import ChassisRecord, NetworkRecord, SlotRecord
 from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import MacAddress, SlotId
-from firmware_mgr.rack.hands import ConsoleLine, HandsStatus, PowerAction, PowerState, SlotRegister
+from firmware_mgr.rack.hands import SIMULATED, ConsoleLine, HandsStatus, PowerAction, PowerState, SlotRegister
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,9 @@ class Machine(Protocol):
     """One power-on of one card. It is spawned stopped, and runs once released."""
 
     @property
-    def identity(self) -> ProcessIdentity: ...
+    def identity(self) -> ProcessIdentity | None:
+        """None for a card within the daemon's own process."""
+        ...
 
     async def release(self) -> None: ...
 
@@ -119,7 +121,7 @@ class VirtualChassis:
 
     def status(self) -> HandsStatus:
         return HandsStatus(
-            kind="virtual chassis",
+            kind=SIMULATED if self._plan.sim else "virtual chassis",
             pid=self._daemon.pid,
             directory=self._plan.directory,
             network=self._network.name or "user namespace",
@@ -231,7 +233,8 @@ class VirtualChassis:
         bay.machine, bay.power_on_count, bay.netboot_strap = machine, count, netboot
         self._save(self.record())
         bay.console.note(f"power on {count}" + (", netboot lever pulled" if netboot else ""))
-        LOG.info("slot %s: power on %s, pid %s", bay.slot, count, machine.identity.pid)
+        identity = machine.identity
+        LOG.info("slot %s: power on %s, pid %s", bay.slot, count, identity and identity.pid)
         bay.watcher = asyncio.create_task(self._watch(bay, machine))
         try:
             await machine.release()
@@ -270,6 +273,7 @@ class VirtualChassis:
         return bay
 
     def _register(self, bay: _Bay) -> SlotRegister:
+        identity = None if bay.machine is None else bay.machine.identity
         return SlotRegister(
             slot=bay.slot,
             mac=bay.last.mac,
@@ -278,5 +282,5 @@ class VirtualChassis:
             power=bay.power,
             power_on_count=bay.power_on_count,
             netboot_strap=bay.netboot_strap,
-            qemu_pid=None if bay.machine is None else bay.machine.identity.pid,
+            qemu_pid=None if identity is None else identity.pid,
         )

@@ -22,6 +22,8 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 
 #: Where named network namespaces are mounted (ip-netns(8)).
 NAMESPACES = Path("/var/run/netns")
+#: The backplane's bridge.
+BRIDGE = "br0"
 _OUR_NAME = re.compile(r"fwmgr-[0-9a-f]{8}")
 _TUN = Path("/dev/net/tun")
 #: What makes a user and network namespace without root; it becomes the daemon itself, with the same pid.
@@ -32,7 +34,7 @@ def plan_network(plan: ChassisPlan) -> NetworkRecord:
     """What the backplane will be called."""
     name = None if plan.rootless else f"fwmgr-{secrets.token_hex(4)}"
     taps = tuple(f"slot{label(slot)}" for slot in plan.slots)
-    return NetworkRecord(name, "br0", taps, plan.address)
+    return NetworkRecord(name, BRIDGE, taps, plan.address)
 
 
 def make_network(record: NetworkRecord) -> None:

@@ -117,7 +117,8 @@ class ChassisPlan:
     `cards` slots on each of `shelves` shelves, of which `shelf` is the first. `boards` are names of boards or
     paths of board files, dealt out to the slots in turn. `address` is the master's on the backplane, with
     prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace. Without a
-    `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7).
+    `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7). `sim`: cards are
+    in-process twins (docs/SIM.md).
     """
 
     directory: Path
@@ -131,6 +132,7 @@ class ChassisPlan:
     memory_mib: int | None = None
     pristine: bool = False
     rootless: bool = False
+    sim: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.cards <= LARGEST_NUMBER:
@@ -161,6 +163,11 @@ class ChassisPlan:
         if self.memory_mib is not None and self.memory_mib < 128:
             raise UsageError(
                 "too little memory for a card", expected="128 MiB or more", found=self.memory_mib
+            )
+        if self.sim and (self.capture or not self.backplane or self.memory_mib is not None):
+            raise UsageError(
+                "in-process cards have no taps, no memory of their own, and always know their slot",
+                expected="--sim without --capture, --no-backplane and --memory",
             )
         if not self.directory.is_absolute():
             raise UsageError("the chassis directory is not absolute", found=self.directory)
@@ -197,6 +204,7 @@ class ChassisPlan:
             "memory_mib": self.memory_mib,
             "pristine": self.pristine,
             "rootless": self.rootless,
+            "sim": self.sim,
         }
 
     @classmethod

@@ -100,6 +100,10 @@ class ConsoleLine:
             raise PeerError("not a console line", found=f"{e!s}") from e
 
 
+#: The kind of a chassis whose cards are tasks of its daemon.
+SIMULATED = "simulated chassis"
+
+
 @dataclass(frozen=True, slots=True)
 class HandsStatus:
     """Who answers, and where its network is.

@@ -25,12 +25,12 @@ from firmware_mgr.card.runner import SetRunner, Surroundings
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.uplink import Uplink
 from firmware_mgr.flash.control import Why, decide_boot, read_control, write_control
-from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut, Window
+from firmware_mgr.flash.device import Cut, PowerCut, Window
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import find, read_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.imaging.board import Board
-from firmware_mgr.lab.sim.flash import PoweredFlash
+from firmware_mgr.lab.sim.flash import Medium, PoweredFlash
 from firmware_mgr.lab.sim.image import Behaviour, SimImage, read_script, starts
 from firmware_mgr.lab.sim.netclient import NETWORK_ERRORS, Jack, Offered, ask_dhcp, fetch_tftp
 from firmware_mgr.lab.sim.process import SimProcess
@@ -77,7 +77,7 @@ class Hardware:
     """
 
     board: Board
-    flash: MemoryDevice
+    flash: Medium
     mac: MacAddress
     scripts: dict[str, list[Script]] = field(default_factory=dict)
     dead: bool = False

@@ -5,15 +5,32 @@ Knows when power goes. Refuses to know what is written.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
+from typing import Protocol
 
-from firmware_mgr.flash.memory_device import MemoryDevice, PowerCut
+from firmware_mgr.flash.device import FlashDevice
+from firmware_mgr.flash.memory_device import Cut, PowerCut
+
+
+class Medium(FlashDevice, Protocol):
+    """What a card's flash is made of: in memory, or in a file. A seam."""
+
+    operations: int
+
+    def cut_power(self, after: int, cut: Cut) -> None:
+        """Let the power fail at the `after`-th write or sync from now on."""
+        ...
+
+    def crash(self, rng: random.Random) -> None:
+        """The power has gone, and comes back: what was not synced may be lost."""
+        ...
 
 
 class PoweredFlash:
     """The device as one boot of the card has it. After the power has gone it answers nothing more."""
 
-    def __init__(self, medium: MemoryDevice, on_cut: Callable[[], None]) -> None:
+    def __init__(self, medium: Medium, on_cut: Callable[[], None]) -> None:
         self._medium = medium
         self._on_cut = on_cut
         self._gone = False

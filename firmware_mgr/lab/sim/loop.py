@@ -100,7 +100,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers = 0
         self._idle: list[_Worker] = []
         self._waiting_jobs: set[_Job] = set()
-        self.set_task_factory(_own_task)
+        self.set_task_factory(own_task)
 
     # Time.
 
@@ -298,7 +298,7 @@ def pause(seconds: float) -> None:
     wait_for(lambda: asyncio.sleep(seconds))
 
 
-def _own_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+def own_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
     task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
     context = options.get("context")
     process = PROCESS.get() if context is None else belongs_to(context)
