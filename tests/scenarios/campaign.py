@@ -13,17 +13,22 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from firmware_mgr.model.errors import FwmgrError
+from firmware_mgr.imaging.board import load_board
+from firmware_mgr.imaging.manifest import BootImage
+from firmware_mgr.model.errors import FwmgrError, UsageError
+from firmware_mgr.model.ids import SlotId
+from tests.imaging.loader_rows import LoaderBench, every_row
 from tests.scenarios import sim_campaign
-from tests.scenarios.damage import Outcome, both_controls, seeded_cases, side_by_side
+from tests.scenarios.damage import Case, Outcome, both_controls, seeded_cases, side_by_side
+from tests.scenarios.failing_images import MASTER_OPTIONS, TRIES, offer, try_out
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
 from tests.scenarios.provisioned import Provisioned, provision
 from tests.scenarios.regions import Area, read_map
 from tests.scenarios.rig import Rig
-from tests.scenarios.software import TOP
+from tests.scenarios.software import BOARD, TOP, Breakage
 from tests.scenarios.stage import QemuStage
 
 #: Interruptions in one burn-all, at most.
@@ -62,11 +67,48 @@ def damage(provisioned: Provisioned, rng: random.Random, count: int) -> str:
     rig.all_off()
     provisioned.burned.put_back(rig)
     rig.start_master()
-    flash = read_map(provisioned.burned.flash(rig.slots[0]))
-    cases = [case for area in Area for case in seeded_cases(flash, area, rng, count)]
-    cases += [both_controls(flash, rng) for _ in range(BOTH_CONTROLS)]
+    cases: dict[SlotId, list[Case]] = {slot: [] for slot in rig.slots}
+    for board in rig.plan.boards:
+        slots = [slot for slot in rig.slots if rig.board(slot) == board]
+        flash = read_map(provisioned.burned.flash(slots[0]))
+        drawn = [case for area in Area for case in seeded_cases(flash, area, rng, count)]
+        drawn += [both_controls(flash, rng) for _ in range(BOTH_CONTROLS)]
+        for number, case in enumerate(drawn):
+            cases[slots[number % len(slots)]].append(case)
     outcomes = side_by_side(provisioned, cases, say)
-    return "; ".join(_summary(area.value, outcomes) for area in Area) + "; " + _summary("both", outcomes)
+    names = [*(area.value for area in Area), "both"]
+    return "; ".join(
+        f"{board}: {_summary(name, [outcome for outcome in outcomes if rig.board(outcome.slot) == board])}"
+        for board in rig.plan.boards
+        for name in names
+    )
+
+
+def trials(provisioned: Provisioned, rng: random.Random, count: int) -> str:
+    """Images that hang and that panic, in turn, on every card; each must end on the old one."""
+    stage = QemuStage(provisioned)
+    stage.burned()
+    rig = provisioned.rig
+    rig.start_master(*MASTER_OPTIONS)
+    orders = {slot: rng.sample(list(Breakage), 2) for slot in rig.slots}
+    folder = rig.directory / "trials"
+    for number in range(count):
+        images = {
+            slot: offer(stage, rig, folder, slot, order[number % 2], number=number)
+            for slot, order in orders.items()
+        }
+
+        def one(slot: SlotId, images: dict[SlotId, BootImage] = images) -> None:
+            trial = try_out(rig, images[slot], slot, booted=stage.undisturbed[slot].version)
+            assert trial.starts == TRIES, (
+                f"slot {slot}, {images[slot].manifest.version}: {trial.starts} starts"
+            )
+            assert images[slot].reference.digest.hex in trial.card["record"]["rejected"]
+            say(f"slot {slot}, {rig.board(slot)}: {images[slot].manifest.version}: back on the old one")
+            rig.take_out(slot)
+
+        rig.side_by_side(one, rig.slots)
+    return f"{count} on each of {len(rig.slots)} cards, all back on the old image after {TRIES} starts"
 
 
 def _summary(name: str, outcomes: list[Outcome]) -> str:
@@ -79,12 +121,31 @@ def _summary(name: str, outcomes: list[Outcome]) -> str:
     )
 
 
+def rows(boards: Sequence[str], folder: Path) -> str:
+    """Every row of the decision table on the loader of each U-Boot board. No rig is needed."""
+    kinds = [load_board(name) for name in boards]
+    kinds = [board for board in kinds if board.firmware.loader == "u-boot"]
+    if not kinds:
+        raise UsageError("no loader that has rows", expected="a board with U-Boot", found=", ".join(boards))
+    for board in kinds:
+        place = folder / board.name
+        place.mkdir()
+        bench = LoaderBench(board, place)
+        for row in every_row():
+            found = bench.differences(row)
+            assert not found, f"{board.name}: {row}: {found}"
+    return f"{len(every_row())} rows as the model says: {', '.join(board.name for board in kinds)}"
+
+
 #: Part, how often it is done unless told otherwise, in the words of issue 2's "done when" 3 and 4.
 PARTS: dict[str, tuple[Callable[[Provisioned, random.Random, int], str], int]] = {
     "kills": (kills, 10),
     "cuts": (cuts, 10),
     "damage": (damage, 20),
+    "trials": (trials, 4),
 }
+#: A part that needs no rig, and no number: the rows are all that there are.
+ROWS = "rows"
 
 
 def main() -> int:
@@ -95,24 +156,38 @@ def main() -> int:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"{', '.join(PARTS)}; all when none is named; sim, alone: in process",
+        help=f"{', '.join(PARTS)}; all these when none is named; {ROWS}; sim, alone: in process",
     )
     parser.add_argument("--seed", type=int, default=None, help="repeats what was done with this seed")
-    parser.add_argument("--count", type=int, default=None, help="how often, instead of 10, 10, 20 per area")
-    parser.add_argument("--cards", type=int, default=2, help="cards side by side (default 2)")
+    counts = ", ".join(f"{part} {count}" for part, (_, count) in PARTS.items())
+    parser.add_argument("--count", type=int, default=None, help=f"how often, instead of {counts}")
+    parser.add_argument(
+        "--board", action="append", help=f"a board; several are dealt out in turn (default {BOARD})"
+    )
+    parser.add_argument("--cards", type=int, help="cards side by side (default 2, or one of each board)")
     options = parser.parse_args()
-    unknown = set(options.parts) - PARTS.keys()
+    unknown = set(options.parts) - {*PARTS, ROWS}
     if unknown:
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     folder = Path(tempfile.mkdtemp(prefix="fws-"))
-    rig = Rig(options.cards)
+    boards = tuple(options.board or [BOARD])
+    cards = options.cards or max(2, len(boards))
+    rig = Rig(cards, boards)
+    parts = options.parts or list(PARTS)
     part = ""
     try:
+        if ROWS in parts:
+            part, started = ROWS, time.monotonic()
+            say(f"{ROWS}: {rows(boards, folder)}. {(time.monotonic() - started) / 60:.1f} min")
+            parts = [name for name in parts if name != ROWS]
+        if not parts:
+            return 0
         say(f"seed {seed}: one burn-all to begin from")
-        provisioned = provision(rig, folder)
-        say(f"burn-all of {options.cards} cards: {provisioned.seconds:.0f} s")
-        for part in options.parts or PARTS:
+        (folder / "rig").mkdir()
+        provisioned = provision(rig, folder / "rig")
+        say(f"burn-all of {cards} cards: {provisioned.seconds:.0f} s")
+        for part in parts:
             run, count = PARTS[part]
             started = time.monotonic()
             result = run(provisioned, random.Random(f"{seed} {part}"), options.count or count)
@@ -121,7 +196,8 @@ def main() -> int:
         evidence = TOP / "var" / "campaign"
         rig.keep_evidence(evidence)
         say(f"{part} failed: {e}\nlogs: {evidence}")
-        again = f"tools/campaign {part} --seed {seed} --cards {options.cards}"
+        again = f"tools/campaign {part} --seed {seed} --cards {cards}"
+        again += "".join(f" --board {board}" for board in boards)
         say(f"run again: {again}" + (f" --count {options.count}" if options.count else ""))
         return 1
     finally:

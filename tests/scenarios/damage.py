@@ -6,8 +6,9 @@ Knows what each kind of damage must bring about. Whatever happens after power-on
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,13 +115,13 @@ def _check_only_what_was_bad(outcome: Outcome, provisioned: Provisioned, *, inde
     pieces = len({shot.offset // PIECE_SIZE for shot in outcome.case.flips if shot.part is Part.IMAGE})
     if Part.IMAGE in hit:
         # What the loader starts although a piece is bad goes to the other partition whole.
-        assert 0 < outcome.boot_written <= provisioned.image_length, outcome
+        assert 0 < outcome.boot_written <= provisioned.image_length(outcome.slot), outcome
         if outcome.booted_from == provisioned_letter(provisioned, outcome.slot):
             assert outcome.boot_written <= pieces * PIECE_SIZE, outcome
     else:
         assert outcome.boot_written == 0, outcome
     if Part.MODULES in hit or index_lost:
-        assert 0 < outcome.package_written <= provisioned.package_written, outcome
+        assert 0 < outcome.package_written <= provisioned.package_written(outcome.slot), outcome
     else:
         assert outcome.package_written == 0, outcome
 
@@ -142,21 +143,24 @@ def _check_whole(card: dict[str, object], where: str) -> None:
 
 
 def side_by_side(
-    provisioned: Provisioned, cases: Iterable[Case], tell: Callable[[str], None] = lambda _: None
+    provisioned: Provisioned,
+    cases: Mapping[SlotId, Sequence[Case]],
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """All cases, each on whichever card is free. The first that fails ends it with its reason."""
-    waiting = list(cases)
+    """Every card's own cases, one after the other, the cards at once. The first that fails ends it."""
+    failed = threading.Event()
 
     def work(slot: SlotId) -> list[Outcome]:
         outcomes = []
-        while waiting:
-            outcomes.append(undergo(provisioned, waiting.pop(0), slot))
-            tell(str(outcomes[-1]))
+        for case in cases[slot]:
+            if not failed.is_set():
+                outcomes.append(undergo(provisioned, case, slot))
+                tell(str(outcomes[-1]))
         return outcomes
 
-    with ThreadPoolExecutor(len(provisioned.rig.slots)) as pool:
-        futures = [pool.submit(work, slot) for slot in provisioned.rig.slots]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        futures = [pool.submit(work, slot) for slot in cases]
         try:
             return [outcome for future in futures for outcome in future.result()]
         finally:
-            waiting.clear()
+            failed.set()

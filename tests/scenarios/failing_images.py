@@ -13,8 +13,9 @@ from tests.scenarios.software import Breakage
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import Words
 
-#: A card is up within a tenth of this; the master cycles one that is not.
-BOOTING = 40
+TRIES = 2
+#: A card is up within a fifth of this, three side by side within half; the master cycles one that is not.
+BOOTING = 60
 #: Two tries of a new image, each until the master's hand comes, and the way back.
 WAY_BACK = 4 * BOOTING + 180.0
 MASTER_OPTIONS = ("--deadlines", f'{{"booting": {BOOTING}}}')
@@ -35,10 +36,12 @@ class Trial:
         return sum("FW: start" in line and "why=trial" in line for line in self.console)
 
 
-def offer(stage: Stage, rig: Words, folder: Path, slot: SlotId, breakage: Breakage | None) -> BootImage:
+def offer(
+    stage: Stage, rig: Words, folder: Path, slot: SlotId, breakage: Breakage | None, *, number: int = 0
+) -> BootImage:
     """Build an image, tell the master of it, and that this slot should run it."""
-    name = f"2.0-{slot.number}-{'good' if breakage is None else breakage.name.lower()}"
-    image = stage.build_image(folder, name, breakage)
+    name = f"2.{number}-{slot.number}-{'good' if breakage is None else breakage.name.lower()}"
+    image = stage.build_image(folder, name, breakage, slot)
     rig.add_image(str(image.folder))
     rig.want(slot, name)
     return image

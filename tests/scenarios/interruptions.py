@@ -5,8 +5,9 @@ Knows when to strike and what must hold afterwards: all in service, and what was
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from firmware_mgr.flash.boot_partition import PIECE_SIZE
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.stage import Stage, Undisturbed
+from tests.scenarios.stage import Stage
 from tests.scenarios.words import Words
 
 #: TLS, HTTP and package heads on top of what is stored: a share of it.
@@ -83,7 +84,7 @@ def interrupted_burn_alls(
     while left > 0:
         burn_all = _burn_all(stage, victim, rng, min(each, left), within)
         left -= len(burn_all.strikes)
-        _check(burn_all, victim, stage.undisturbed)
+        _check(burn_all, victim, stage)
         tell(str(burn_all))
         done.append(burn_all)
     return done
@@ -93,10 +94,12 @@ def _burn_all(stage: Stage, victim: Victim, rng: random.Random, count: int, with
     rig = stage.fresh()
     first = {slot: rig.power_ons(slot) + 1 for slot in rig.slots}
     rig.start_master()
-    identifier = rig.burn_all()
+    identifier = rig.burn_all(slots=[str(slot) for slot in rig.one_of_each])
     begun = rig.now()
     strikes: list[Strike] = []
-    for moment in sorted(rng.uniform(0, within * stage.undisturbed.seconds) for _ in range(count)):
+    # Every card in its turn, so that each board is struck.
+    victims = itertools.cycle(rng.sample(rig.one_of_each, len(rig.one_of_each)))
+    for moment in sorted(rng.uniform(0, within * stage.seconds) for _ in range(count)):
         if not rig.wait_moment(begun + moment, lambda: bool(rig.operation(identifier)["finished"])):
             break
         cards = rig.operation(identifier)["cards"]
@@ -104,36 +107,37 @@ def _burn_all(stage: Stage, victim: Victim, rng: random.Random, count: int, with
         written = {
             slot: card["progress"]["written"] for slot, card in cards.items() if card["state"] == "burning"
         }
-        struck = _strike(rig, victim, rng)
+        struck = _strike(rig, victim, victims)
         if victim is Victim.MASTER and rig.operation(identifier)["masters"] < len(strikes) + 2:
             break  # it ended just before the master did
         strikes.append(Strike(moment, struck, states, written))
     operation = rig.wait_burned(identifier)
     result = BurnAll(operation, strikes)
-    for slot in rig.slots:
+    for slot in rig.one_of_each:
         rig.wait_in_service(slot)
         assert "This card is in service" in rig.page(slot)
         result.fetched[slot] = rig.bulk_bytes(slot, first[slot])
     return result
 
 
-def _strike(rig: Words, victim: Victim, rng: random.Random) -> str:
+def _strike(rig: Words, victim: Victim, victims: Iterator[SlotId]) -> str:
     if victim is Victim.MASTER:
         rig.kill_master()
         rig.start_master()
         return "master"
-    slot = rng.choice(rig.slots)
+    slot = next(victims)
     rig.power(slot, PowerAction.CYCLE)
     return f"slot {slot}"
 
 
-def _check(burn_all: BurnAll, victim: Victim, undisturbed: Undisturbed) -> None:
+def _check(burn_all: BurnAll, victim: Victim, stage: Stage) -> None:
     strikes, lost = burn_all.strikes, LOST_BYTES[victim]
     killed = len(strikes) if victim is Victim.MASTER else 0
     assert burn_all.operation["masters"] == 1 + killed
-    travels = undisturbed.travels * WRAPPING
-    whole = undisturbed.boot_written + undisturbed.package_written
     for slot, fetched in burn_all.fetched.items():
+        undisturbed = stage.undisturbed[slot]
+        travels = undisturbed.travels * WRAPPING
+        whole = undisturbed.boot_written + undisturbed.package_written
         work = burn_all.operation["cards"][str(slot)]
         stored = work["boot_written"] + work["package_written"]
         struck = [strike for strike in strikes if strike.victim in ("master", f"slot {slot}")]

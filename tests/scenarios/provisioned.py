@@ -5,6 +5,7 @@ Scenarios begin from one of the two copies; the scenario about burn-all itself l
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,14 @@ from typing import Any
 
 from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage, read_boot_image
 from firmware_mgr.model.ids import SlotId
+from tests.scenarios.burned_cache import BurnedCache, burned_key
 from tests.scenarios.capture import Packet, read_packets
 from tests.scenarios.rig import Rig
 from tests.scenarios.snapshots import Snapshot
 from tests.scenarios.software import Site, fwmgr
+
+#: The burn-all's document, in the folder of a burned rig.
+OPERATION = "operation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +35,30 @@ class Provisioned:
     provisioning: dict[SlotId, list[Packet]]
     warm_boot: dict[SlotId, list[Packet]]
 
-    @property
-    def image(self) -> BootImage:
-        return read_boot_image(self.site.image)
+    def image(self, slot: SlotId) -> BootImage:
+        """The boot image that the slot's card was burned with."""
+        return read_boot_image(self.site.image_of(self.rig.board(slot)))
 
-    @property
-    def image_length(self) -> int:
+    def image_length(self, slot: SlotId) -> int:
         """Bytes of the boot partition's image."""
-        return self.image.manifest.files[PARTITION_FILE].length
+        return self.image(slot).manifest.files[PARTITION_FILE].length
 
-    @property
-    def netboot_length(self) -> int:
+    def netboot_length(self, slot: SlotId) -> int:
         """Bytes that a netbooting card fetches at least."""
-        return max(summary.length for summary in self.image.manifest.netboot_files.values())
+        return max(summary.length for summary in self.image(slot).manifest.netboot_files.values())
 
     @property
     def package_length(self) -> int:
-        """Bytes of the package as it travels."""
+        """Bytes of the whole package, for all CPUs; a card fetches no more of it."""
         return self.site.package.stat().st_size
 
-    @property
-    def boot_written(self) -> int:
-        """Bytes that a pristine card writes for its boot image: pieces of zeros are there already."""
-        return max(int(card["boot_written"]) for card in self.operation["cards"].values())
+    def boot_written(self, slot: SlotId) -> int:
+        """Bytes that this pristine card wrote for its boot image: pieces of zeros are there already."""
+        return int(self.operation["cards"][str(slot)]["boot_written"])
 
-    @property
-    def package_written(self) -> int:
-        """Bytes that a pristine card writes for its packages."""
-        return max(int(card["package_written"]) for card in self.operation["cards"].values())
+    def package_written(self, slot: SlotId) -> int:
+        """Bytes that this pristine card wrote for its packages."""
+        return int(self.operation["cards"][str(slot)]["package_written"])
 
     @property
     def seconds(self) -> float:
@@ -65,24 +66,46 @@ class Provisioned:
         return float(self.operation["finished_at"]) - float(self.operation["created_at"])
 
 
-def provision(rig: Rig, folder: Path) -> Provisioned:
-    """Bring the rig up, burn all its cards, and leave it without power and master."""
-    site = Site(folder / "site").make()
-    shutil.copytree(site.master.directory, rig.master.directory)
+def provision(rig: Rig, folder: Path, cache: BurnedCache | None = None) -> Provisioned:
+    """Bring the rig up with burned cards, without power and master: burned here, or by an earlier run.
+
+    `folder` is empty; it gets the site, the copies, the operation and the captures.
+    """
+    cache = cache or BurnedCache()
+    key = burned_key(rig.plan.boards, len(rig.slots))
     rig.up()
+    if not cache.take(key, folder):
+        _burn(rig, folder)
+        cache.put(key, folder)
+    operation = json.loads((folder / OPERATION).read_bytes())
+    packets = [
+        {slot: read_packets(_capture(folder, slot, number)) for slot in rig.slots} for number in (1, 2)
+    ]
+    fresh, burned = Snapshot(folder / "fresh"), Snapshot(folder / "burned")
+    return Provisioned(rig, Site(folder / "site"), fresh, burned, operation, packets[0], packets[1])
+
+
+def _burn(rig: Rig, folder: Path) -> None:
+    site = Site(folder / "site").make(rig.plan.boards)
+    shutil.copytree(site.master.directory, rig.master.directory)
     rig.start_master()
-    fwmgr("image", "add", site.image, "--dir", rig.master.directory)
+    for board in rig.plan.boards:
+        fwmgr("image", "add", site.image_of(board), "--dir", rig.master.directory)
     fwmgr("package", "add", site.package, "--dir", rig.master.directory)
     rig.stop_master()
-    fresh = Snapshot(folder / "fresh").take(rig)
+    Snapshot(folder / "fresh").take(rig)
     rig.start_master()
     operation = rig.wait_burned(rig.burn_all())
     for slot in rig.slots:
         rig.wait_in_service(slot)
     rig.stop_master()
     rig.all_off()
-    burned = Snapshot(folder / "burned").take(rig)
-    packets = [
-        {slot: read_packets(rig.paths(slot).capture(number)) for slot in rig.slots} for number in (1, 2)
-    ]
-    return Provisioned(rig, site, fresh, burned, operation, packets[0], packets[1])
+    Snapshot(folder / "burned").take(rig)
+    (folder / OPERATION).write_text(json.dumps(operation))
+    for slot in rig.slots:
+        for number in (1, 2):
+            shutil.copyfile(rig.paths(slot).capture(number), _capture(folder, slot, number))
+
+
+def _capture(folder: Path, slot: SlotId, number: int) -> Path:
+    return folder / f"net-{slot.number}-{number}.pcap"

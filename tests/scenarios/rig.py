@@ -27,7 +27,7 @@ from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
 from tests.scenarios.capture import bytes_by_service, of_card, read_packets
-from tests.scenarios.software import BOARD, TOP, fwmgr
+from tests.scenarios.software import BOARDS, TOP, fwmgr
 from tests.scenarios.waiting import T, wait_moment, wait_until
 from tests.scenarios.words import Words
 
@@ -36,14 +36,25 @@ PAGE_PORT = 8080
 
 
 class Rig(Words):
-    """`up` makes it, `down` takes everything away again, whatever state it is in."""
+    """`up` makes it, `down` takes everything away again, whatever state it is in.
 
-    def __init__(self, cards: int = 2, *, capture: bool = True, backplane: bool = True) -> None:
+    With nothing said: a card of each board and a second one of the first. `cards` alone are of the first.
+    """
+
+    def __init__(
+        self,
+        cards: int | None = None,
+        boards: Sequence[str] = (),
+        *,
+        capture: bool = True,
+        backplane: bool = True,
+    ) -> None:
+        self._spare = cards is None
         self.directory = Path(tempfile.mkdtemp(prefix="fws-"))
         self.plan = ChassisPlan(
             self.directory / "c",
-            cards,
-            (BOARD,),
+            cards or len(BOARDS) + 1,
+            tuple(boards) or (BOARDS if cards is None else BOARDS[:1]),
             capture=capture,
             backplane=backplane,
             rootless=os.geteuid() != 0,
@@ -57,6 +68,14 @@ class Rig(Words):
     @property
     def slots(self) -> tuple[SlotId, ...]:
         return self.plan.slots
+
+    @property
+    def one_of_each(self) -> tuple[SlotId, ...]:
+        """All slots, but for the second card of one board that a rig has when nothing was said."""
+        return self.slots[:-1] if self._spare else self.slots
+
+    def board(self, slot: SlotId) -> str:
+        return self.plan.board_of(slot)
 
     def paths(self, slot: SlotId) -> SlotPaths:
         return self.plan.paths.slot(slot)

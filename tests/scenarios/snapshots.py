@@ -31,10 +31,15 @@ class Snapshot:
     def flash(self, slot: SlotId) -> Path:
         return self.directory / f"flash-{slot.number}.img"
 
+    def variables(self, slot: SlotId) -> Path:
+        return self.directory / f"vars-{slot.number}.fd"
+
     def take(self, rig: Rig) -> Snapshot:
         self.directory.mkdir()
         for slot in rig.slots:
             copy_sparse(rig.paths(slot).flash, self.flash(slot))
+            if rig.paths(slot).variables.exists():
+                copy_sparse(rig.paths(slot).variables, self.variables(slot))
         shutil.copytree(rig.master.directory, self.directory / "master")
         return self
 
@@ -45,7 +50,11 @@ class Snapshot:
         shutil.copytree(self.directory / "master", rig.master.directory)
 
     def put_back_flash(self, rig: Rig, slot: SlotId) -> None:
-        """This card's flash alone, and its captures are thrown away."""
+        """This card's flash alone, with its firmware's variables, and its captures are thrown away."""
         copy_sparse(self.flash(slot), rig.paths(slot).flash)
+        if self.variables(slot).exists():
+            copy_sparse(self.variables(slot), rig.paths(slot).variables)
+        else:
+            rig.paths(slot).variables.unlink(missing_ok=True)
         for capture in rig.paths(slot).directory.glob("net*.pcap"):
             capture.unlink()

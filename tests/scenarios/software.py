@@ -9,6 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,13 +23,15 @@ from firmware_mgr.master.site import MasterPaths
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGE = TOP / "packages" / "lighttpd"
-BOARD = "qemu-aarch64"
+#: One card of each stands in the rig; the first has a second card.
+BOARDS = ("qemu-aarch64", "qemu-armv7", "qemu-x86_64")
+BOARD = BOARDS[0]
 
 
 class Breakage(Enum):
     """How a boot image goes wrong once its kernel is up: what its agent does instead of working."""
 
-    HANGS = "while True:\n    pass\n"
+    HANGS = "import time\nwhile True:\n    time.sleep(3600)\n"
     PANICS = "open('/proc/sysrq-trigger', 'w').write('c')\n"
 
 
@@ -69,19 +73,28 @@ class Site:
     def key(self) -> Path:
         return self.directory / "keys" / "site.key"
 
+    def image_of(self, board: str) -> Path:
+        return self.directory / f"image-{board}"
+
     @property
     def image(self) -> Path:
-        return self.directory / "image"
+        """That of the first board."""
+        return self.image_of(BOARD)
 
     @property
     def package(self) -> Path:
         return self.directory / "lighttpd.fwp"
 
-    def make(self) -> Site:
-        """Keys, trust, boot image, package: the commands of a user's first day."""
+    def make(self, boards: Sequence[str] = (BOARD,)) -> Site:
+        """Keys, trust, boot images, package: the commands of a user's first day."""
         self.make_trust()
-        self.build_image(self.image)
-        fwmgr("package", "build", PACKAGE, "--key", self.key, "--out", self.package)
+        commands: list[tuple[str | Path, ...]] = [
+            ("image", "build", "--board", board, "--trust", self.master.trust, "--out", self.image_of(board))
+            for board in dict.fromkeys(boards)
+        ]
+        commands.append(("package", "build", PACKAGE, "--key", self.key, "--out", self.package))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda command: fwmgr(*command), commands))
         return self
 
     def make_trust(self) -> None:
@@ -104,7 +117,8 @@ class Site:
         source = agent
         if breakage is not None:
             source = self.directory / f"source-{breakage.name.lower()}" / "firmware_mgr"
-            shutil.copytree(SHIPPED_SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
+            if not source.exists():
+                shutil.copytree(SHIPPED_SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
             (source / "app" / "agent.py").write_text(breakage.value)
         cache = Path(os.environ.get(CACHE_VARIABLE, TOP / DEFAULT_CACHE))
         return build_boot_image(

@@ -1,4 +1,4 @@
-"""Where a scenario plays: two cards of either kind, burned or pristine, made once and put back each time.
+"""Where a scenario plays: cards of either kind, burned or pristine, made once and put back each time.
 
 Knows how either kind is provisioned and how its boot images are built. Scenarios know neither.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
 from firmware_mgr.lab.sim.image import Behaviour
+from firmware_mgr.model.ids import SlotId
 from tests.scenarios.provisioned import Provisioned
 from tests.scenarios.sim_rig import SimRig
 from tests.scenarios.software import Breakage
@@ -31,17 +32,18 @@ BEHAVIOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """What the first burn-all took: bytes that travel and that are written, seconds, and its boot image."""
+    """What a card took in the first burn-all: bytes that travel and that are written, and its image."""
 
     version: str
     travels: int
     boot_written: int
     package_written: int
-    seconds: float
 
 
 class Stage(ABC):
-    undisturbed: Undisturbed
+    undisturbed: dict[SlotId, Undisturbed]
+    #: How long the first burn-all took.
+    seconds: float
 
     @abstractmethod
     def burned(self) -> Words:
@@ -52,25 +54,32 @@ class Stage(ABC):
         """Pristine cards, and a master's directory that has image and package; neither runs."""
 
     @abstractmethod
-    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage: ...
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
+        """A boot image for the board in that slot."""
 
 
-def _undisturbed(operation: dict[str, Any], image: BootImage, package: Path) -> Undisturbed:
-    works = operation["cards"].values()
+def _undisturbed(work: dict[str, Any], image: BootImage, package: Path) -> Undisturbed:
     return Undisturbed(
         image.manifest.version,
         image.manifest.files[PARTITION_FILE].length + package.stat().st_size,
-        max(int(work["boot_written"]) for work in works),
-        max(int(work["package_written"]) for work in works),
-        float(operation["finished_at"]) - float(operation["created_at"]),
+        int(work["boot_written"]),
+        int(work["package_written"]),
     )
+
+
+def _seconds(operation: dict[str, Any]) -> float:
+    return float(operation["finished_at"]) - float(operation["created_at"])
 
 
 class QemuStage(Stage):
     def __init__(self, provisioned: Provisioned) -> None:
         self._provisioned = provisioned
-        site = provisioned.site
-        self.undisturbed = _undisturbed(provisioned.operation, provisioned.image, site.package)
+        works = provisioned.operation["cards"]
+        self.undisturbed = {
+            slot: _undisturbed(works[str(slot)], provisioned.image(slot), provisioned.site.package)
+            for slot in provisioned.rig.slots
+        }
+        self.seconds = _seconds(provisioned.operation)
 
     def burned(self) -> Words:
         return self._begin(fresh=False)
@@ -85,8 +94,9 @@ class QemuStage(Stage):
         (provisioned.fresh if fresh else provisioned.burned).put_back(provisioned.rig)
         return provisioned.rig
 
-    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage:
-        return self._provisioned.site.build_image(folder / version, version=version, breakage=breakage)
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
+        site, board = self._provisioned.site, self._provisioned.rig.board(slot)
+        return site.build_image(folder / version, version=version, breakage=breakage, board=board)
 
 
 class SimStage(Stage):
@@ -108,7 +118,9 @@ class SimStage(Stage):
         shutil.copytree(system.paths.directory, folder / "fresh")
         rig.start_master()
         operation = rig.wait_burned(rig.burn_all())
-        self.undisturbed = _undisturbed(operation, image, package)
+        works = operation["cards"]
+        self.undisturbed = {slot: _undisturbed(works[str(slot)], image, package) for slot in rig.slots}
+        self.seconds = _seconds(operation)
         system.stop_master()
         rig.all_off()
         shutil.copytree(system.paths.directory, folder / "burned")
@@ -128,7 +140,7 @@ class SimStage(Stage):
         self._system = SimSystem(2, seed=self._seed, boards=(SIM_BOARD,), site=site)
         return SimRig(self._system)
 
-    def build_image(self, folder: Path, version: str, breakage: Breakage | None) -> BootImage:
+    def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         return self._system.build_image(
             SIM_BOARD, version, behaviour=BEHAVIOURS[breakage], size=SIM_IMAGE_BYTES
         )

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from firmware_mgr.link.messages import BULK_PORT, ENROL_PORT, LINK_PORT
+from firmware_mgr.model.ids import SlotId
 from tests.scenarios.capture import HTTP, bytes_by_service, dhcp_servers
 from tests.scenarios.provisioned import Provisioned
 
@@ -32,9 +33,9 @@ def test_whole_boot_image_comes_from_the_master_and_nothing_from_anybody_else(
         speakers = {packet.source for packet in packets if packet.target == card and packet.payload}
         assert speakers == {MASTER}
         served = bytes_by_service(packets, slot)
-        assert served["tftp"] >= provisioned.netboot_length
+        assert served["tftp"] >= provisioned.netboot_length(slot)
         # The image's last piece may be all zeros, as pristine flash is: it need not travel.
-        assert served[f"tcp {BULK_PORT}"] >= provisioned.image_length - (1 << 20)
+        assert served[f"tcp {BULK_PORT}"] >= provisioned.image_length(slot) - (1 << 20)
 
 
 def test_no_byte_of_image_or_package_travels_in_the_warm_boot(provisioned: Provisioned) -> None:
@@ -47,11 +48,15 @@ def test_no_byte_of_image_or_package_travels_in_the_warm_boot(provisioned: Provi
 
 
 def test_the_masters_counters_say_so_too(provisioned: Provisioned) -> None:
+    written: dict[str, set[int]] = {}
     for number, work in provisioned.operation["cards"].items():
+        slot = SlotId.parse(number)
         assert work["warm_boot"] == {"netboot": 0, "bulk": 0}, f"slot {number}"
-        assert work["provisioning"]["netboot"] >= provisioned.netboot_length
-        assert 0 < work["boot_written"] <= provisioned.image_length
-        assert work["package_written"] == provisioned.package_written > 0
+        assert work["provisioning"]["netboot"] >= provisioned.netboot_length(slot)
+        assert 0 < work["boot_written"] <= provisioned.image_length(slot)
+        assert 0 < work["package_written"] <= provisioned.package_length
+        written.setdefault(provisioned.rig.board(slot), set()).add(work["package_written"])
+    assert all(len(lengths) == 1 for lengths in written.values()), "cards of one board got other bytes"
 
 
 def test_ready_for_use_was_said_once_all_had_stored(provisioned: Provisioned) -> None:

@@ -16,14 +16,19 @@ from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
 from tests.scenarios.waiting import T
 
 #: From power-on to service on a busy host: some ten times of what it takes on an idle one.
-IN_SERVICE = 180.0
-BURN_ALL = 240.0
+IN_SERVICE = 240.0
+BURN_ALL = 480.0
 
 
 class Words(ABC):
     """The abstract half is the rig's, the other half is the same for all."""
 
     slots: tuple[SlotId, ...]
+
+    @property
+    def one_of_each(self) -> tuple[SlotId, ...]:
+        """What is done to a card is done to these, side by side."""
+        return self.slots
 
     @abstractmethod
     def get(self, path: str, **query: str) -> Any: ...
