@@ -1,5 +1,6 @@
-"""How tests with real machines are dealt out to two workers: one has the rig that scenarios share, one the rest.
+"""How tests with real machines are dealt out to two workers: one has the rig that scenarios share.
 
+The other has all else.
 Most of their time is spent waiting for guests' clocks, so two at once take little more than the longer one.
 """
 
