@@ -20,8 +20,6 @@ from firmware_mgr.package.process import User, parse_user
 UMASK = 0o022
 #: proc(5): when RAM runs out, a package's process goes before the agent and its helpers.
 OOM_SCORE = "500"
-#: Signals that Python ignores at its start; a program expects their defaults.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,10 @@ def _become(request: SpawnRequest, user: User, world: int, output: int, report: 
         mounts.set_process(mounts.PR_SET_PDEATHSIG, signal.SIGKILL)  # after setuid, which clears it
         os.umask(UMASK)
         signal.set_wakeup_fd(-1)
-        for number in (*_IGNORED_BY_PYTHON, signal.SIGCHLD, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        # What Python ignores, what we handle, and what whoever started us had ignored (nohup does).
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            if signal.getsignal(number) is not signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         step = f"execve {request.program}"
         os.set_inheritable(report, False)

@@ -88,7 +88,7 @@ def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fa
 
 
 def remove_image(
-    board: Annotated[str, typer.Argument(metavar="BOARD")],
+    board: Annotated[str, typer.Argument(metavar="BOARD", help="The board that it is for.")],
     version: Annotated[
         str, typer.Argument(metavar="VERSION", help="A version, or the digest's first digits.")
     ],
@@ -101,7 +101,7 @@ def remove_image(
 
 
 def remove_package(
-    package: Annotated[str, typer.Argument(metavar="NAME=VERSION")],
+    package: Annotated[str, typer.Argument(metavar="NAME=VERSION", help="A package and its version.")],
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Remove a version of a package from the catalogue; refused while somebody refers to it."""

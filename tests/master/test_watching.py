@@ -88,8 +88,14 @@ async def test_lines_of_json_follow_a_card_and_a_master_that_goes_and_comes_back
     command = ["-m", "firmware_mgr.app.fwmgr", "cards", "--watch", "--json", "--dir", str(short)]
     async with Rack(tmp_path, slots=1) as rack:
         async with serving(rack, path):
+            # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, stdout=asyncio.subprocess.PIPE, limit=1 << 20
+                "env",
+                "--default-signal=INT",
+                sys.executable,
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                limit=1 << 20,
             )
             assert process.stdout is not None
             try:
