@@ -1,7 +1,7 @@
 """How tests with real machines are dealt out to two workers: one has the rig that scenarios share.
 
-The other has all else.
-Most of their time is spent waiting for guests' clocks, so two at once take little more than the longer one.
+The other has all else. Most of their time is spent waiting for guests' clocks, so that two at once take little
+more than the longer one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pytest
 RIG = {"provisioned", "burned", "fresh", "stage"}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("qemu") is not None:
