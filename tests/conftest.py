@@ -1,6 +1,6 @@
 """How tests with real machines are dealt out to two workers: one has the rig that scenarios share.
 
-The other has all else. Most of their time is spent waiting for guests' clocks, so that two at once take little
+The other has all else. Most of their time they wait for guests' clocks, so that two at once take little
 more than the longer one.
 """
 
