@@ -60,6 +60,9 @@ def _client_name(text: str) -> str:
 
 Size = Annotated[int, BeforeValidator(parse_size), AfterValidator(_area_size)]
 StoreSize = Annotated[int | None, BeforeValidator(_size_or_rest)]
+#: The name of a file that netboot serves. As a URL in option 67 it must fit a DHCP reply of 548 bytes beside
+#: all that may not be left out, and so it is short and needs no quoting.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$", max_length=120)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,+=:/-]*$")]
 DevicePath = Annotated[str, Field(pattern=r"^/dev/[A-Za-z0-9/_.-]+$")]
 
@@ -129,7 +132,7 @@ class BootFileRow(_Section):
     """What one kind of client boots: `client` is a name of netboot's table (docs/NETBOOT.md)."""
 
     client: Annotated[str, AfterValidator(_client_name)]
-    file: Word
+    file: FileName
     is_ipxe: bool = False
 
 
@@ -155,7 +158,7 @@ class Netboot(_Section):
 
     client_architectures: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = Field(strict=False)
     vendor_classes: tuple[str, ...] = Field(strict=False)
-    boot_file: Word
+    boot_file: FileName
     boot_files: Annotated[tuple[BootFileRow, ...], AfterValidator(_ending_chain)] = Field((), strict=False)
     refused_tftp_options: tuple[Literal["blksize", "timeout", "tsize", "windowsize"], ...] = Field(
         (), strict=False

@@ -48,6 +48,8 @@ def test_unknown_board_names_the_known_ones() -> None:
         ("tries = 3", "tries = 0", "control.tries", "0"),
         ("tries = 3", "tries = 3\ntrys = 4", "control.trys", "expected no such key"),
         ('state = "16MiB"', "", "flash.state", "found none"),
+        ('boot_file = "boot.scr.uimg"', f'boot_file = "{"x" * 121}"', "netboot.boot_file", "120"),
+        ('boot_file = "boot.scr.uimg"', 'boot_file = "a,b"', "netboot.boot_file", "'a,b'"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_was_found(
