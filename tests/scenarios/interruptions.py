@@ -16,7 +16,7 @@ from firmware_mgr.flash.boot_partition import PIECE_SIZE
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
 from tests.scenarios.stage import Stage
-from tests.scenarios.words import Words
+from tests.scenarios.words import IN_SERVICE, Words
 
 #: TLS, HTTP and package heads on top of what is stored: a share of it.
 WRAPPING = 1.02
@@ -114,10 +114,20 @@ def _burn_all(stage: Stage, victim: Victim, rng: random.Random, count: int, with
     operation = rig.wait_burned(identifier)
     result = BurnAll(operation, strikes)
     for slot in rig.one_of_each:
+        _wait_page(rig, slot)
         rig.wait_in_service(slot)
-        assert "This card is in service" in rig.page(slot)
         result.fetched[slot] = rig.bulk_bytes(slot, first[slot])
     return result
+
+
+def _wait_page(rig: Words, slot: SlotId) -> None:
+    """The card's own word: the master may not have seen yet that the last cut came after its service."""
+    rig.wait_until(
+        f"slot {slot} serves its page",
+        lambda: "This card is in service" in rig.page(slot),
+        IN_SERVICE,
+        describe=rig.situation,
+    )
 
 
 def _strike(rig: Words, victim: Victim, victims: Iterator[SlotId]) -> str:
