@@ -148,7 +148,8 @@ class Gate:
         now = self._engine.clock()
         if now - self._said.get(said, -SAID_AGAIN_SECONDS) >= SAID_AGAIN_SECONDS:
             # Whoever is refused again and again must not fill the log.
-            self._said = {said: now, **dict(list(self._said.items())[: KEPT_REFUSALS - 1])}
+            others = [item for item in self._said.items() if item[0] != said]
+            self._said = dict([(said, now), *others[: KEPT_REFUSALS - 1]])
             log.warning("refused: %s", error)
         document = {name: text[:MAX_REFUSAL] for name, text in error.document().items()}
         self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], document]
