@@ -24,14 +24,32 @@ _ID = re.compile(r"\d{10}-\d{1,10}")
 _MAX_NAMES = 512
 
 
-def catch_cores(place: Path, kernel: Path = Path("/proc/sys/kernel")) -> None:
-    """From here on each process that dies of a signal leaves its dump below `place`. Raises DeviceError."""
+def core_pattern(place: Path, program: tuple[str, ...]) -> str:
+    """What the kernel is told: `program` takes each dump and keeps it below `place`, which this process sees.
+
+    Raises DeviceError when the kernel would cut it.
+    """
     root = f"/proc/{os.getpid()}/root{place}"
-    pattern = f"|{sys.executable} -IS {core_catcher.__file__} %P %s %t {root} %e"
+    pattern = f"|{' '.join(program)} %P %s %t {root} %e"
     if len(pattern) > MAX_PATTERN:
         raise DeviceError(
-            "path is too long for the kernel", where="core_pattern", expected=MAX_PATTERN, found=len(pattern)
+            "pattern is too long for the kernel",
+            where=f"core_pattern {pattern}",
+            expected=f"at most {MAX_PATTERN} characters",
+            found=len(pattern),
         )
+    return pattern
+
+
+#: This interpreter, without site packages, and the program that keeps dumps.
+CATCHER = (sys.executable, "-IS", core_catcher.__file__)
+
+
+def catch_cores(
+    place: Path, program: tuple[str, ...] = CATCHER, kernel: Path = Path("/proc/sys/kernel")
+) -> None:
+    """From here on each process that dies of a signal leaves its dump below `place`. Raises DeviceError."""
+    pattern = core_pattern(place, program)
     try:
         (kernel / "core_pipe_limit").write_text(PIPE_LIMIT)
         (kernel / "core_pattern").write_text(pattern)

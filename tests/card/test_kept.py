@@ -16,11 +16,15 @@ from pathlib import Path
 import pytest
 
 from firmware_mgr.card import core_catcher
-from firmware_mgr.card.cores import CoreShelf, catch_cores
+from firmware_mgr.card.cores import MAX_PATTERN, CoreShelf, catch_cores, core_pattern
 from firmware_mgr.card.kept import AGENT, AgentLog, KeptDesk
 from firmware_mgr.card.process_log import ProcessLog, kept_span, read_kept
+from firmware_mgr.imaging.rootfs import AGENT_HOME
 from firmware_mgr.link.service import KEPT_PIECE, Kept, ListKept, Piece, ReadKept
 from firmware_mgr.model.errors import DeviceError
+
+#: Where a boot image has interpreter and agent (`imaging/rootfs.py`).
+ON_A_CARD = ("/usr/bin/python3", "-IS", f"/{AGENT_HOME}/firmware_mgr/card/core_catcher.py")
 
 
 class Desk:
@@ -155,12 +159,22 @@ def test_the_kernels_program_names_the_process_whose_session_it_was(desk: Desk) 
 
 
 def test_the_kernel_is_told_who_takes_dumps(tmp_path: Path) -> None:
-    catch_cores(Path("/run/fwmgr"), tmp_path)
+    catch_cores(Path("/run/fwmgr"), ON_A_CARD, tmp_path)
     pattern = (tmp_path / "core_pattern").read_text()
-    assert pattern.startswith("|") and f"/proc/{os.getpid()}/root/run/fwmgr" in pattern
+    assert pattern.startswith("|/usr/bin/python3 ") and f"/proc/{os.getpid()}/root/run/fwmgr" in pattern
     assert int((tmp_path / "core_pipe_limit").read_text()) > 0
+
+
+def test_a_pattern_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="too long"):
-        catch_cores(Path("/" + "x" * 100), tmp_path)
+        catch_cores(Path("/" + "x" * 100), ON_A_CARD, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_on_a_card_the_pattern_fits_whatever_the_agents_number() -> None:
+    assert len(core_pattern(Path("/run/fwmgr"), ON_A_CARD)) <= MAX_PATTERN - len("4194304") + len(
+        str(os.getpid())
+    )
 
 
 def test_names_of_processes_are_bounded(desk: Desk) -> None:
