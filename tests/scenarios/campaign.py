@@ -23,7 +23,7 @@ from firmware_mgr.model.ids import SlotId
 from tests.imaging.loader_rows import LoaderBench, every_row
 from tests.scenarios import sim_campaign
 from tests.scenarios.damage import Case, Outcome, both_controls, seeded_cases, side_by_side
-from tests.scenarios.failing_images import MASTER_OPTIONS, TRIES, offer, try_out
+from tests.scenarios.failing_images import COMMITTED_TRIES, MASTER_OPTIONS, TRIES, bring_back, offer, try_out
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
 from tests.scenarios.provisioned import Provisioned, provision
 from tests.scenarios.regions import Area, read_map
@@ -111,6 +111,32 @@ def trials(provisioned: Provisioned, rng: random.Random, count: int) -> str:
     return f"{count} on each of {len(rig.slots)} cards, all back on the old image after {TRIES} starts"
 
 
+def committed(provisioned: Provisioned, rng: random.Random, count: int) -> str:
+    """The image that a card starts from is one that hangs or panics, in turn; its own is burned again."""
+    stage = QemuStage(provisioned)
+    stage.burned()
+    rig = provisioned.rig
+    rig.start_master(*MASTER_OPTIONS)
+    orders = {slot: rng.sample(list(Breakage), 2) for slot in rig.slots}
+    images = {
+        (slot, breakage): stage.build_image(
+            rig.directory / "committed", f"3.{slot.number}-{breakage.name.lower()}", breakage, slot
+        )
+        for slot in rig.slots
+        for breakage in Breakage
+    }
+
+    def work(slot: SlotId) -> None:
+        for number in range(count):
+            breakage = orders[slot][number % 2]
+            trial = bring_back(stage, rig, slot, images[slot, breakage])
+            assert trial.starts_because("boot") == COMMITTED_TRIES, f"slot {slot}: {trial.console}"
+            say(f"slot {slot}, {rig.board(slot)}: committed image {breakage.name.lower()}: burned again")
+
+    rig.side_by_side(work, rig.slots)
+    return f"{count} on each of {len(rig.slots)} cards, all burned again after {COMMITTED_TRIES} starts"
+
+
 def _summary(name: str, outcomes: list[Outcome]) -> str:
     mine = [outcome for outcome in outcomes if outcome.case.name.split()[0] == name]
     burned = sum(outcome.boot_written + outcome.package_written > 0 for outcome in mine)
@@ -143,6 +169,7 @@ PARTS: dict[str, tuple[Callable[[Provisioned, random.Random, int], str], int]] =
     "cuts": (cuts, 10),
     "damage": (damage, 20),
     "trials": (trials, 4),
+    "committed": (committed, 4),
 }
 #: A part that needs no rig, and no number: the rows are all that there are.
 ROWS = "rows"

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firmware_mgr.imaging.manifest import BootImage
+from firmware_mgr.flash.control import read_control
+from firmware_mgr.flash.control_layout import Target
+from firmware_mgr.flash.gpt import find, read_table
+from firmware_mgr.flash.letter import Letter
+from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
 from tests.scenarios.software import Breakage
@@ -14,10 +18,14 @@ from tests.scenarios.stage import Stage
 from tests.scenarios.words import Words
 
 TRIES = 2
+#: SPEC-control: so many starts a committed partition has.
+COMMITTED_TRIES = 3
 #: A card is up within a fifth of this, three side by side within half; the master cycles one that is not.
 BOOTING = 60
 #: Two tries of a new image, each until the master's hand comes, and the way back.
 WAY_BACK = 4 * BOOTING + 180.0
+#: Three starts of a committed one, the netboot, the burn and the way back.
+BURNED_AGAIN = 5 * BOOTING + 300.0
 MASTER_OPTIONS = ("--deadlines", f'{{"booting": {BOOTING}}}')
 
 
@@ -33,7 +41,15 @@ class Trial:
     @property
     def starts(self) -> int:
         """How often the loader started the image on trial."""
-        return sum("FW: start" in line and "why=trial" in line for line in self.console)
+        return self.starts_because("trial")
+
+    def starts_because(self, why: str) -> int:
+        """How often the loader started an image from flash for this reason (SPEC-control)."""
+        return sum("FW: start" in line and f"why={why} " in line for line in self.console)
+
+    @property
+    def panicked(self) -> bool:
+        return any("Kernel panic" in line for line in self.console)
 
 
 def offer(
@@ -53,5 +69,31 @@ def try_out(rig: Words, image: BootImage, slot: SlotId, *, booted: str) -> Trial
     rig.power(slot, PowerAction.ON)
     rig.wait_for_line(slot, "why=trial", after=before, within=WAY_BACK)
     rig.wait_booted(slot, booted, WAY_BACK)
-    lines = [line.text for line in rig.console(slot, 3000) if line.number > before]
-    return Trial(slot, image, rig.card(slot), lines)
+    return Trial(slot, image, rig.card(slot), _said_since(rig, slot, before))
+
+
+def overwrite_committed(stage: Stage, slot: SlotId, image: BootImage) -> None:
+    """From now on the partition that the card starts from holds `image`, as if its own had gone bad so."""
+    with stage.flash(slot) as device:
+        table = read_table(device)
+        boot = read_control(find(table, "control").window(device)).effective.boot
+        (partition,) = (letter.partition for letter in Letter if Target.of(letter) is boot)
+        content = (image.folder / PARTITION_FILE).read_bytes()
+        window = find(table, partition).window(device)
+        window.write(0, content + bytes(-len(content) % window.block_size))
+        window.sync()
+
+
+def bring_back(stage: Stage, rig: Words, slot: SlotId, image: BootImage) -> Trial:
+    """Give power to a card whose committed image became `image`; wait for its own one, burned again."""
+    rig.take_out(slot)
+    before = rig.console_number(slot)
+    overwrite_committed(stage, slot, image)
+    rig.power(slot, PowerAction.ON)
+    rig.wait_for_line(slot, "FW: netboot ", after=before, within=BURNED_AGAIN)
+    rig.wait_booted(slot, stage.undisturbed[slot].version, BURNED_AGAIN)
+    return Trial(slot, image, rig.card(slot), _said_since(rig, slot, before))
+
+
+def _said_since(rig: Words, slot: SlotId, number: int) -> list[str]:
+    return [line.text for line in rig.console(slot, 6000) if line.number > number]

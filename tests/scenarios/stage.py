@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from firmware_mgr.app.sim_system import SimSystem
+from firmware_mgr.flash.device import FileDevice, FlashDevice
 from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
 from firmware_mgr.lab.sim.image import Behaviour
 from firmware_mgr.model.ids import SlotId
@@ -54,6 +56,10 @@ class Stage(ABC):
         """Pristine cards, and a master's directory that has image and package; neither runs."""
 
     @abstractmethod
+    def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
+        """The flash of a card without power."""
+
+    @abstractmethod
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         """A boot image for the board in that slot."""
 
@@ -93,6 +99,9 @@ class QemuStage(Stage):
         provisioned.rig.all_off()
         (provisioned.fresh if fresh else provisioned.burned).put_back(provisioned.rig)
         return provisioned.rig
+
+    def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
+        return FileDevice(self._provisioned.rig.paths(slot).flash)
 
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         site, board = self._provisioned.site, self._provisioned.rig.board(slot)
@@ -139,6 +148,9 @@ class SimStage(Stage):
         self.close()
         self._system = SimSystem(2, seed=self._seed, boards=(SIM_BOARD,), site=site)
         return SimRig(self._system)
+
+    def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
+        return nullcontext(self._system.chassis.card(slot).hardware.flash)
 
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         return self._system.build_image(

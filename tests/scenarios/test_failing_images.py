@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.scenarios.failing_images import MASTER_OPTIONS, TRIES, Trial, offer, try_out
+from tests.scenarios.failing_images import (
+    COMMITTED_TRIES,
+    MASTER_OPTIONS,
+    TRIES,
+    Trial,
+    bring_back,
+    offer,
+    try_out,
+)
 from tests.scenarios.software import Breakage
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import Words
@@ -35,8 +43,7 @@ def _assert_back_on_the_old_one(rig: Words, trial: Trial, breakage: Breakage) ->
     assert f"boot image {trial.image.manifest.version} failed its trial" in rig.log_tail(1000)
     assert "failed trials" in rig.show(trial.slot)
     # The card alone comes back from a panic; one that hangs needs the master's hand on the power.
-    panicked = any("Kernel panic" in line for line in trial.console)
-    assert panicked is (breakage is Breakage.PANICS)
+    assert trial.panicked is (breakage is Breakage.PANICS)
     assert "This card is in service" in rig.page(trial.slot)
 
 
@@ -52,3 +59,23 @@ def test_good_image_is_tried_once_and_kept(stage: Stage, tmp_path: Path) -> None
         assert (trial.card["booted_from"], control["boot"], control["trial"]) == ("b", "b", "-")
         assert trial.starts == 1
         assert trial.card["record"]["rejected"] == []
+
+
+def test_committed_image_that_fails_at_every_start_is_burned_again(stage: Stage, tmp_path: Path) -> None:
+    """The loader's own counter leads to netboot: there is no other partition to go back to."""
+    burned = stage.burned()
+    slots, breakages = burned.one_of_each, list(Breakage)
+    burned.start_master(*MASTER_OPTIONS)
+    mine = {slot: breakages[place % 2] for place, slot in enumerate(slots)}
+    images = {
+        slot: stage.build_image(tmp_path, f"3.{slot.number}", breakage, slot)
+        for slot, breakage in mine.items()
+    }
+    for trial in burned.side_by_side(lambda slot: bring_back(stage, burned, slot, images[slot]), slots):
+        assert trial.starts_because("boot") == COMMITTED_TRIES, "\n".join(trial.console)
+        assert trial.starts == 1  # of its own image, burned again
+        assert trial.panicked is (mine[trial.slot] is Breakage.PANICS)
+        control = trial.card["record"]["actual"]["control"]
+        assert (trial.card["booted_from"], control["boot"], control["trial"]) == ("a", "a", "-")
+        assert trial.card["record"]["rejected"] == []
+        assert "This card is in service" in burned.page(trial.slot)
