@@ -402,7 +402,7 @@ class Agent:
             if done >= total or now - last >= PROGRESS_SECONDS:
                 last = now
                 message = m.Progress(step, done, total, written)
-                asyncio.run_coroutine_threadsafe(self._send_progress(message), loop)
+                loop.call_soon_threadsafe(self._tell, message)
 
         assert self._lease is not None
         settings = self._parts.settings
@@ -448,6 +448,9 @@ class Agent:
         )
         await self._confirm(self._settings.catch_up())
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
+
+    def _tell(self, message: m.Progress) -> None:
+        self._spawn(self._send_progress(message))
 
     async def _send_progress(self, message: m.Progress) -> None:
         """Nobody may be told before the master has welcomed us."""

@@ -115,6 +115,9 @@ class Engine:
             except FwmgrError as e:
                 if not done.cancelled():
                     done.set_exception(e)
+            except asyncio.CancelledError:  # the master ends, and with it who asked
+                done.cancel()
+                raise
             else:
                 if not done.cancelled():
                     done.set_result(result)
