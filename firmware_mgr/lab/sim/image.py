@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -17,12 +18,15 @@ from typing import Any, Self
 from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.gpt import FlashLayout
 from firmware_mgr.imaging.board import Board
+from firmware_mgr.imaging.cache import place_copy
 from firmware_mgr.imaging.manifest import (
+    MANIFEST_NAME,
     NETBOOT_FOLDER,
     PARTITION_FILE,
     BootImage,
     FileSummary,
     Manifest,
+    read_boot_image,
     write_boot_image,
 )
 from firmware_mgr.imaging.site_trust import read_site_trust
@@ -167,6 +171,14 @@ def build_sim_image(
     )
     out.mkdir(parents=True)
     return write_boot_image(out, manifest, contents)
+
+
+def place_sim_image(board: Board, *, trust: Path, out: Path, version: str) -> BootImage:
+    """The same for a person: `out` may hold an older image, which is replaced, whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix="fwsim-image-") as folder:
+        built = build_sim_image(board, trust=trust, out=Path(folder) / "image", version=version)
+        place_copy(built.folder, out, lambda path: (path / MANIFEST_NAME).is_file())
+    return read_boot_image(out)
 
 
 def starts(window: FlashDevice, board: str) -> SimImage | None:
