@@ -305,6 +305,7 @@ class Agent:
         if self._slot != before:
             # What flash holds may be for the slot that the card was in before.
             self._settings.load()
+            await self._settings.dress_host()
         if self._areas.state is not None:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())

@@ -38,7 +38,7 @@ from firmware_mgr.master.site_settings import SettingsRecord
 from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
 from firmware_mgr.master.wishes import ChangeOwn, Wishes
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
@@ -283,6 +283,7 @@ class Master:
             return record
 
         removed: ImageRecord = await self.engine.call(work)
+        await self._collect()
         return removed
 
     async def remove_package(self, name: str, version: str) -> list[PackageRecord]:
@@ -294,6 +295,7 @@ class Master:
             return records
 
         removed: list[PackageRecord] = await self.engine.call(work)
+        await self._collect()
         return removed
 
     async def _remove(self, what: str, records: Sequence[ImageRecord | PackageRecord]) -> None:
@@ -305,10 +307,16 @@ class Master:
         check_unused(what, list(dict.fromkeys(said)))
         await self._catalogue.transact([], [Delete(record.key) for record in records])
         await self.roster.load_software()
+
+    async def _collect(self) -> None:
+        """Remove the bytes that nobody refers to, while cards go on; what cannot be removed stays."""
+        before = self.engine.clock() - LONGEST_IMPORT_SECONDS
         keep = {package.digest for package in self.roster.packages}
         keep |= {digest for image in self.roster.images for digest in image.blobs}
-        before = self.engine.clock() - LONGEST_IMPORT_SECONDS
-        await asyncio.to_thread(self._blobs.collect, keep, added_before=before)
+        try:
+            await asyncio.to_thread(self._blobs.collect, keep, added_before=before)
+        except DeviceError as e:
+            log.error("bytes of removed software stay until the next removal: %s", e)
 
     async def load_software(self) -> None:
         """Read images and packages anew: something was added."""

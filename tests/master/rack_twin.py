@@ -59,6 +59,7 @@ class TwinHands:
         self.cycles: list[tuple[int, bool]] = []
         self.power_ons: dict[int, int] = dict.fromkeys(range(1, slots + 1), 0)
         self.boards: dict[int, str] = {}  # other than the usual one
+        self.empty: set[int] = set()  # slots that their card was taken out of
 
     async def slots(self) -> list[SlotSight]:
         return [
@@ -66,8 +67,8 @@ class TwinHands:
                 SlotId(n),
                 MacAddress(f"52:54:00:f7:01:{n:02x}"),
                 self.boards.get(n, BOARD.name),
-                True,
-                on,
+                n not in self.empty,
+                on and n not in self.empty,
                 self.power_ons[n],
             )
             for n, on in self.powered.items()
