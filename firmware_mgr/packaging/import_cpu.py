@@ -13,6 +13,7 @@ from firmware_mgr.imaging.tree import File, Folder, Link, Node, resolve
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import MAX_MODE, ModuleKind
+from firmware_mgr.package.paths import MOUNT_POINTS
 from firmware_mgr.packaging.build import ModuleSource
 from firmware_mgr.packaging.closure import library_directories
 from firmware_mgr.packaging.deb_file import DebPackage
@@ -33,7 +34,7 @@ from firmware_mgr.packaging.library_use import LibraryUse, Loader
 #: Left out unless the extra manifest keeps it; licences (copyright) always stay.
 _DOCUMENTATION = ("doc", "doc-base", "man", "info", "lintian", "bug", "gtk-doc", "reportbug")
 _DLOPEN = b"\0dlopen\0"  # among the names of symbols
-_C_LIBRARY = "libc.so."
+_C_LIBRARY = ("libc.so.", "ld-linux")  # has it for others
 
 
 class Patterns:
@@ -254,7 +255,7 @@ def _note_what_to_know(
 ) -> None:
     for module in modules:
         path, node = module.source.path, nodes[module.source.path]
-        if isinstance(node, Link) and resolve(nodes, path) is None:
+        if isinstance(node, Link) and resolve(nodes, path) is None and not _leads_to_mount(path, node.target):
             notes.add(NoteKind.HINT, path, f"leads to {node.target}, which is not in this package", cpu)
         interpreter = script_interpreter(node)
         if interpreter and resolve(nodes, interpreter.lstrip("/")) is None:
@@ -266,6 +267,12 @@ def _note_what_to_know(
         if elf and _DLOPEN in module.source.data and not elf.soname.startswith(_C_LIBRARY) and not by_hand:
             text = "opens libraries by name at run time (dlopen): [[mark]] has room for their names"
             notes.add(NoteKind.HINT, path, text, cpu)
+
+
+def _leads_to_mount(path: str, target: str) -> bool:
+    """Such as to /dev/null, which every card has."""
+    end = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), target))
+    return end.split("/")[1] in MOUNT_POINTS
 
 
 def _parents(path: str) -> list[str]:
