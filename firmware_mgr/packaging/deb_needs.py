@@ -16,6 +16,8 @@ from firmware_mgr.packaging.deb_file import DebPackage
 from firmware_mgr.packaging.debian_control import Alternatives, Control, Relation
 from firmware_mgr.packaging.debian_version import DebianVersion
 
+#: Older than the policy.
+_UNLIKE = {"libz.so.1": "zlib1g"}
 _SONAME = re.compile(r"(?P<stem>.+?)(?P<digit>[0-9])?\.so(?:\.(?P<number>[0-9.]+))?")
 
 
@@ -137,4 +139,4 @@ def debian_names(soname: str) -> set[str]:
     number = match["number"] or ""
     joined = f"{stem}-{number}" if match["digit"] and number else stem + number
     plain = joined.lower().replace("_", "-")
-    return {plain, plain + "t64", f"{stem.lower()}{number}", f"{stem.lower()}1g"}
+    return {plain, plain + "t64", f"{stem.lower()}{number}", _UNLIKE.get(soname, plain)}
