@@ -147,6 +147,7 @@ def _member(stream: IO[bytes], file: str) -> tuple[str, _Member]:
             "wrong ar header", where=file, expected="a name, a size and its end mark", found=repr(raw)
         )
     name = header.name.rstrip(b" ").removesuffix(b"/").decode("ascii", "replace")
+    name = name if name.isprintable() else repr(name)
     if name == _FORMAT and int(digits) > layout.AR_HEADER.sizeof():
         raise PeerError(
             "not a Debian package", where=f"{file}: {name}", expected="2.0", found=f"{int(digits)} bytes"

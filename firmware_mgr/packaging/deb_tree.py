@@ -81,7 +81,7 @@ class _Layer:
             if not isinstance(node, File):
                 raise PeerError(
                     "hard link to nothing",
-                    where=f"{self.deb.file}: {entry.path}",
+                    where=f"{self.deb.file}: {entry.path!r}",
                     expected="a file that stands before it",
                     found=repr(entry.link),
                 )
