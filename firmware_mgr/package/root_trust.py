@@ -81,7 +81,7 @@ class RootTrust:
         return role
 
     def below_minimum(self, package: SignedPackage) -> str:
-        """In words, why the package would not be let in from outside any more; empty when it would."""
+        """See Trust."""
         least = self.root.minimum_versions.get(package.name)
         if least is not None and is_older(package.version, least):
             return f"{package.name} {package.version} is below the minimum {least} of the root of trust"

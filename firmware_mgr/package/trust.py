@@ -29,7 +29,7 @@ class SignedPackage:
 
 
 class Trust(Protocol):
-    """Pure: neither asks a clock nor writes anything. Both raise PackageRefused."""
+    """Pure: asks no clock and writes nothing. The checks raise PackageRefused."""
 
     def check_signatures(self, signatures: Mapping[str, bytes], message: bytes, where: str) -> None:
         """Each signature, by key id, is right and by a listed key; and these keys could be enough."""
@@ -37,6 +37,10 @@ class Trust(Protocol):
 
     def check_package(self, package: SignedPackage, signers: Collection[str], where: str) -> Role:
         """For what the package is good: RELEASE or TEST. `signers` are the ids of those who signed it."""
+        ...
+
+    def below_minimum(self, package: SignedPackage) -> str:
+        """In words, why the package would not be let in from outside any more; empty when it would."""
         ...
 
     def held(self) -> Trust:
