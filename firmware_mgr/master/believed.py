@@ -76,6 +76,29 @@ def _check_by_keys(image: ImageRecord, package: PackageRecord, where: str) -> No
         )
 
 
+def running_warnings(
+    entry_slot: SlotId,
+    running: ImageRecord,
+    software: SoftwareSet,
+    packages: Sequence[PackageRecord],
+    held: Collection[Digest],
+) -> list[str]:
+    """What the agent that runs now would refuse, though that of the wanted image would not.
+
+    Who burns judges: after a restart from flash that is the image there, in a burn-all the new one.
+    """
+    if running.digest == software.boot_image.digest:
+        return []
+    try:
+        check_trusted(entry_slot, SoftwareSet(running.ref, software.packages), [running], packages, held)
+    except UsageError as e:
+        return [
+            f"{e.where}: boot image {running.version}, which the card runs, would refuse it: {e.what}; "
+            f"fwmgr burn-all --slots {entry_slot} starts boot image {software.boot_image.version} first"
+        ]
+    return []
+
+
 def warnings(packages: Iterable[PackageRecord], trust: Trust) -> list[str]:
     """What a user who chose these should know: below a minimum now, or not acceptable any more."""
     said = []

@@ -221,12 +221,31 @@ class Master:
         entries: list[Entry] = await self.engine.call(work)
         return entries
 
-    def warnings(self, entries: Iterable[Entry]) -> list[str]:
+    def warnings(self, entries: Sequence[Entry]) -> list[str]:
         """What a user who chose these cards' software should know of it, by the site's trust of today."""
         sets = [entry.record.wanted for entry in entries]
         chosen = {ref for one in sets if one is not None for ref in one.packages}
         packages = [package for package in self.roster.packages if package.ref in chosen]
-        return believed.warnings(packages, self.trust())
+        said = believed.warnings(packages, self.trust())
+        for entry in entries:
+            said += self._running_warnings(entry)
+        return said
+
+    def _running_warnings(self, entry: Entry) -> list[str]:
+        wanted, hello = entry.record.wanted, entry.hello
+        if wanted is None or hello is None:
+            return []
+        running = [
+            image
+            for image in self.roster.images
+            if (image.board, image.version) == (hello.board, hello.boot_version)
+        ]
+        slot, held = entry.slot, entry.record.held_packages
+        lists = (
+            believed.running_warnings(slot, image, wanted, self.roster.packages, held)
+            for image in running[-1:]
+        )
+        return [line for lines in lists for line in lines]
 
     def _guess_boards(self, mac: MacAddress) -> list[str]:
         """What a stranger could be: boards with a boot image first, for no other can be served to it."""

@@ -120,7 +120,7 @@ class RootChain:
             document = strict_json.decode(data, MAX_CHAIN)
             if not isinstance(document, dict) or document.keys() != {"format", "roots"}:
                 raise ValueError("not an object with format and roots")
-            if document["format"] != CHAIN_FORMAT:
+            if type(document["format"]) is not int or document["format"] != CHAIN_FORMAT:
                 raise RootRefused(
                     "root of trust of another format",
                     where=where,

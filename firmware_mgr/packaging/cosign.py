@@ -191,6 +191,6 @@ def _read(data: bytes, limit: int, kind: str, names: set[str], where: str) -> di
     if not isinstance(document, dict) or document.keys() != {"format", "kind", *names}:
         raise PeerError(f"not a {kind}", where=where, expected=", ".join(sorted(names)))
     found = (document["format"], document["kind"])
-    if found != (FORMAT, kind):
+    if type(document["format"]) is not int or found != (FORMAT, kind):
         raise PeerError(f"not a {kind}", where=where, expected=f"{kind}, format {FORMAT}", found=found)
     return document
