@@ -94,7 +94,7 @@ def running_warnings(
     except UsageError as e:
         return [
             f"{e.where}: boot image {running.version}, which the card runs, would refuse it: {e.what}; "
-            f"fwmgr burn-all --slots {entry_slot} starts boot image {software.boot_image.version} first"
+            f"fwmgr burn-all --cards {entry_slot} starts boot image {software.boot_image.version} first"
         ]
     return []
 
