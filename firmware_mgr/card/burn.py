@@ -51,8 +51,8 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
 from firmware_mgr.package.decoding import decode_module
 from firmware_mgr.package.head import PackageHeader, parse_header, verify_contents
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.trust import Trust
 
 #: What is put into the store is made durable at least this often, so that a power cut costs no more.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -95,7 +95,7 @@ class Burner:
 
     areas: Areas
     blobs: Blobs
-    keyring: Keyring
+    trust: Trust
     cpu: CpuArch
     board: str
     state_documents: Callable[[], dict[str, bytes | None]]
@@ -161,13 +161,19 @@ class Burner:
                 "package has another length", where=where, expected=ref.length, found=header.total_length
             )
         head = start + self._whole(ref.digest, HEADER_SIZE, header.head_length - HEADER_SIZE)
-        toc = verify_contents(header, head, self.keyring, where)
+        trust = self.trust.held() if self._holds(ref.digest) else self.trust
+        toc = verify_contents(header, head, trust, where)
         if (toc.name, toc.version) != (ref.name, ref.version):
             found = f"{toc.name} {toc.version}"
             raise PeerError(
                 "package is another one", where=where, expected=f"{ref.name} {ref.version}", found=found
             )
         return _Package(ref, header, head, toc, select(toc, self.cpu))
+
+    def _holds(self, digest: Digest) -> bool:
+        """Whether our own records know the package: then it does not come from outside (SPEC-trust §6)."""
+        store = self.areas.store
+        return store is not None and digest in read_records(store.documents()).packages
 
     def _whole(self, digest: Digest, start: int, length: int) -> bytes:
         return b"".join(self.blobs.fetch(digest, start, length))
@@ -360,7 +366,7 @@ class Burner:
     def _needed_blobs(self, packages: list[_Package]) -> set[Digest]:
         keep = {Digest.of(package.head) for package in packages}
         keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
-        return keep | (needed_blobs(self._store, self.keyring, self.cpu) or set(self._store.blobs()))
+        return keep | (needed_blobs(self._store, self.trust, self.cpu) or set(self._store.blobs()))
 
     def _commit(
         self,

@@ -49,6 +49,9 @@ def build(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Take the newest packages of the archive.")
     ] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Its cards take packages that are signed for tests.")
+    ] = False,
     cache: CacheFolder = DEFAULT_CACHE,
     as_json: AsJson = False,
 ) -> None:
@@ -64,6 +67,7 @@ def build(
             kernel=kernel,
             rootfs=rootfs,
             refresh=refresh,
+            takes_test=test,
         )
     elif kernel or rootfs or refresh:
         raise UsageError(
@@ -72,15 +76,16 @@ def build(
             expected="none of --kernel, --rootfs and --refresh",
         )
     else:
-        image = place_sim_image(simulated, trust=trust, out=out, version=version or SIM_VERSION)
+        image = place_sim_image(
+            simulated, trust=trust, out=out, version=version or SIM_VERSION, takes_test=test
+        )
     if as_json:
         typer.echo(json.dumps(image.manifest.document()))
         return
     reference = image.reference
     size = f"{reference.length / _MIB:.1f} MiB"
-    typer.echo(
-        f"{out}: boot image {reference.board} {reference.version}, {size}, digest {reference.digest.short}"
-    )
+    said = f"{out}: boot image {reference.board} {reference.version}, {size}, digest {reference.digest.short}"
+    typer.echo(f"{said}, takes TEST packages" if test else said)
 
 
 @app.command()
@@ -98,6 +103,10 @@ def inspect(
     typer.echo(f"boot image {manifest.board} {manifest.version} for {manifest.cpu.value}")
     typer.echo(f"kernel {manifest.kernel}, build date {built:%Y-%m-%d %H:%M:%S} UTC")
     typer.echo(f"inputs {manifest.inputs}")
+    if manifest.trust is not None:
+        root = "a flat keyring" if manifest.trust.root is None else f"version {manifest.trust.root.version}"
+        tests = ", takes TEST packages" if manifest.trust.takes_test else ""
+        typer.echo(f"root of trust: {root}{tests}")
     console = Console()
     console.print(_files(image))
     console.print(_packages(image))

@@ -17,15 +17,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from firmware_mgr.cli.key_passphrase import PassphraseFile, asker
+from firmware_mgr.cli.package_signing import Keys, Root, TakesTest, request, seal, sign, trust_of
 from firmware_mgr.model.ids import NEUTRAL_CPU
 from firmware_mgr.package.dump import describe
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.package.trust import Role, SignedPackage
 from firmware_mgr.packaging.assemble import build_from_manifest
 from firmware_mgr.packaging.build import write_package
 from firmware_mgr.packaging.keys import keyring_of, load_key
 
-app = typer.Typer(help="Package files: build, look into, verify.", no_args_is_help=True)
+app = typer.Typer(help="Package files: build, sign, look into, verify.", no_args_is_help=True)
+app.command("sign-request")(request)
+app.command("sign")(sign)
+app.command("seal")(seal)
 
 MANIFEST_NAME = "manifest.toml"
 PACKAGE_SUFFIX = ".fwp"
@@ -48,11 +53,12 @@ def build(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Write the lock files anew from what the archive holds.")
     ] = False,
+    passphrase_file: PassphraseFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a package from its manifest and sign it."""
     path = manifest / MANIFEST_NAME if manifest.is_dir() else manifest
-    keys = [load_key(file) for file in key]
+    keys = [load_key(file, asker(passphrase_file)) for file in key]
     package = build_from_manifest(path, keys, cache, refresh=refresh)
     draft = out or Path(f".{path.parent.absolute().name}.draft{PACKAGE_SUFFIX}")
     write_package(draft, package)
@@ -87,22 +93,30 @@ def inspect(file: File, as_json: AsJson = False) -> None:
 @app.command()
 def verify(
     file: File,
-    keys: Annotated[Path, typer.Option(help="A folder of trusted public keys (.pem).")],
+    *,
+    root: Root = None,
+    keys: Keys = None,
+    accept_test: TakesTest = False,
     as_json: AsJson = False,
 ) -> None:
     """Check signatures, table of contents and every module's content."""
-    with PackageFile.open(file, Keyring.from_directory(keys)) as package:
+    trust = trust_of(root, keys, takes_test=accept_test)
+    with PackageFile.open(file, trust) as package:
         package.check_content()
         reference = package.reference()
         signed_by = [signature.key for signature in package.signatures]
         modules = len(package.toc.modules)
+        said = SignedPackage(reference.name, reference.version, package.toc.build_date)
+    role = trust.check_package(said, signed_by, str(file))
     if as_json:
-        typer.echo(json.dumps({"file": str(file), **reference.document(), "signed_by": signed_by}))
+        document = {"file": str(file), **reference.document(), "signed_by": signed_by, "role": role.value}
+        typer.echo(json.dumps(document))
         return
     console = Console()
     console.print(Text(f"{file}: good", style="green"))
     table = _facts()
-    table.add_row("package", f"{reference.name} {reference.version}")
+    mark = " TEST" if role is Role.TEST else ""
+    table.add_row("package", f"{reference.name} {reference.version}{mark}")
     table.add_row("signed by", "\n".join(signed_by))
     table.add_row("modules", f"{modules}, each with the exact hash of the signed table")
     table.add_row("length", f"{reference.length} bytes")

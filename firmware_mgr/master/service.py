@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from firmware_mgr.master import plan
+from firmware_mgr.master import believed, plan
 from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
@@ -43,6 +43,8 @@ from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 from firmware_mgr.netboot.quarantine import Misfit
+from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +73,12 @@ class Master:
         boards: dict[str, BoardFacts],
         settings: Settings,
         sealed: SealedFiles | None = None,
+        trust: Callable[[], Trust] = lambda: Keyring({}),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self.trust = trust
         self.burn_log = burn_log
         self.roster = Roster(catalogue, blobs, boards, settings)
         self.engine = Engine(self.roster, settings, hands, clock, monotonic)
@@ -216,6 +220,32 @@ class Master:
 
         entries: list[Entry] = await self.engine.call(work)
         return entries
+
+    def warnings(self, entries: Sequence[Entry]) -> list[str]:
+        """What a user who chose these cards' software should know of it, by the site's trust of today."""
+        sets = [entry.record.wanted for entry in entries]
+        chosen = {ref for one in sets if one is not None for ref in one.packages}
+        packages = [package for package in self.roster.packages if package.ref in chosen]
+        said = believed.warnings(packages, self.trust())
+        for entry in entries:
+            said += self._running_warnings(entry)
+        return said
+
+    def _running_warnings(self, entry: Entry) -> list[str]:
+        wanted, hello = entry.record.wanted, entry.hello
+        if wanted is None or hello is None:
+            return []
+        running = [
+            image
+            for image in self.roster.images
+            if (image.board, image.version) == (hello.board, hello.boot_version)
+        ]
+        slot, held = entry.slot, entry.record.held_packages
+        lists = (
+            believed.running_warnings(slot, image, wanted, self.roster.packages, held)
+            for image in running[-1:]
+        )
+        return [line for lines in lists for line in lines]
 
     def _guess_boards(self, mac: MacAddress) -> list[str]:
         """What a stranger could be: boards with a boot image first, for no other can be served to it."""

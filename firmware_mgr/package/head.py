@@ -14,9 +14,9 @@ from firmware_mgr.model.ids import Digest
 from firmware_mgr.package import layout
 from firmware_mgr.package.contents import Module, TableOfContents
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
 from firmware_mgr.package.table import decode_table
+from firmware_mgr.package.trust import SignedPackage, Trust
 
 _SECTIONS = (layout.SECTION_SIGNATURES, layout.SECTION_TABLE, layout.SECTION_CONTENT)
 _SECTION_NAMES = ("signatures", "table of contents", "content")
@@ -93,19 +93,21 @@ def parse_header(data: bytes, where: str = "package") -> PackageHeader:
 
 
 def verify_contents(
-    header: PackageHeader, head: bytes, keyring: Keyring, where: str = "package"
+    header: PackageHeader, head: bytes, trust: Trust, where: str = "package"
 ) -> TableOfContents:
     """Check the signatures over header and table, then read the table, and only then.
 
-    `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed by
-    keys of the keyring, or altered) or PackageFormatError.
+    `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed as
+    `trust` asks for, or altered) or PackageFormatError.
     """
     signatures = read_signatures(header, head, where)
     table = _bound_table(header, head, where)
     message = layout.signed_message(header.raw, hashlib.sha256(table).digest())
-    for signature in signatures:
-        keyring.verify(signature.key, message, signature.signature, where)
-    return _decode(header, table, where)
+    by_key = {signature.key: signature.signature for signature in signatures}
+    trust.check_signatures(by_key, message, where)
+    toc = _decode(header, table, where)
+    trust.check_package(SignedPackage(toc.name, toc.version, toc.build_date), by_key, where)
+    return toc
 
 
 def show_contents(header: PackageHeader, head: bytes, where: str = "package") -> TableOfContents:

@@ -27,8 +27,8 @@ from firmware_mgr.package.head import (
     show_contents,
     verify_contents,
 )
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.trust import Trust
 
 __all__ = [
     "HEADER_SIZE",
@@ -62,9 +62,9 @@ class PackageFile:
         self._modules = frozenset(toc.modules)
 
     @classmethod
-    def open(cls, path: Path, keyring: Keyring) -> Self:
+    def open(cls, path: Path, trust: Trust) -> Self:
         """Open and verify the head. Raises UsageError (no file), PackageFormatError or PackageRefused."""
-        return cls._open(path, lambda header, head: verify_contents(header, head, keyring, str(path)))
+        return cls._open(path, lambda header, head: verify_contents(header, head, trust, str(path)))
 
     @classmethod
     def open_to_show(cls, path: Path) -> Self:
