@@ -37,6 +37,7 @@ class Record:
         self.start = start
         self.events = events
         self.durable: list[Medium] = [start]
+        self._fates: dict[tuple[int, Kind], Fates] = {}
         self._synced_before: list[tuple[int, int]] = []  # for each event: which medium, first event after it
         waiting: dict[int, bytes] = {}
         since = 0
@@ -54,6 +55,11 @@ class Record:
 
     def fates(self, number: int, kind: Kind) -> Fates:
         """What a cut at event `number` may leave."""
+        if (number, kind) not in self._fates:
+            self._fates[number, kind] = self._make_fates(number, kind)
+        return self._fates[number, kind]
+
+    def _make_fates(self, number: int, kind: Kind) -> Fates:
         durable, since = self._synced_before[number]
         event = self.events[number]
         earlier = [e for e in self.events[since:number] if e.ask is Ask.WRITE]

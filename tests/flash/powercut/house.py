@@ -9,14 +9,16 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from firmware_mgr.model.errors import FwmgrError
 
 OWN = "firmware_mgr"
 #: The rooms that a copy has of its own.
@@ -88,6 +90,41 @@ SMALL_PIECES = (
 )
 
 
+#: Pure functions from bytes to values and back: asked again and again for the same bytes, they need not compute.
+_PURE = (
+    ("store_layout", "Root", ("decode", "encode")),
+    ("store_layout", "Snapshot", ("decode",)),
+    ("control_layout", "ControlRecord", ("decode", "encode")),
+)
+
+
+def _remember(house: House) -> House:
+    for module, name, methods in _PURE:
+        kind = getattr(house.flash(module), name)
+        for method in methods:
+            bound = isinstance(vars(kind)[method], classmethod)
+            found = _remembering(getattr(kind, method))
+            setattr(kind, method, staticmethod(found) if bound else found)
+    return house
+
+
+def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
+    @lru_cache(maxsize=4096)
+    def outcome(*args: Any) -> tuple[Any, Exception | None]:
+        try:
+            return function(*args), None
+        except FwmgrError as e:
+            return None, e
+
+    def remembered(*args: Any) -> Any:
+        value, error = outcome(*args)
+        if error is not None:
+            raise error.with_traceback(None)
+        return value
+
+    return remembered
+
+
 @cache
 def small_house() -> House:
     """Our own code, with small pieces."""
@@ -96,7 +133,7 @@ def small_house() -> House:
 
 def _load(root: str, bugs: Sequence[Bug]) -> House:
     sys.meta_path.insert(0, _Copies(root, bugs))  # type: ignore[arg-type]
-    return House(root)
+    return _remember(House(root))
 
 
 @contextmanager
@@ -106,7 +143,7 @@ def planted(*bugs: Bug) -> Iterator[House]:
     finder = _Copies(root, (*SMALL_PIECES, *bugs))
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     try:
-        yield House(root)
+        yield _remember(House(root))
     finally:
         sys.meta_path.remove(finder)  # type: ignore[arg-type]
         for name in [name for name in sys.modules if name.partition(".")[0] == root]:

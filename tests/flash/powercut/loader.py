@@ -1,6 +1,7 @@
 """The loader as boot control sees it: one start, decided and counted as the selector does (docs/SPEC-control.md).
 
-Like the selector it writes one copy and does not read it back.
+Like the selector it writes one copy and does not read it back. Where no partition holds an image there is no
+selector either: the firmware goes to the network.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ def start(house: House, window: Any, whole: Collection[Any]) -> Any:
     control = house.flash("control")
     state = control.read_control(window)
     decision = control.decide_boot(state, whole)
-    if decision.record != state.effective or (state.record is None and decision.record.seq > 1):
+    if whole and decision.record != state.effective:
         raw = decision.record.encode()
         window.write(COPY_OFFSETS[state.next_copy], raw + bytes(-len(raw) % window.block_size))
         window.sync()

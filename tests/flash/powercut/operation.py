@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tests.flash.powercut.fates import Record
-from tests.flash.powercut.medium import Event, Medium, Powered
+from tests.flash.powercut.medium import Medium, Powered
 
 
 class Broken(AssertionError):
@@ -33,6 +33,7 @@ class Operation:
     extra: Callable[[], list[Hashable]] = list  # seen after cuts only, and right too
     #: What may still be seen when a cut left unstable cells and a second one hit before they were written again.
     beyond: Callable[[Hashable], bool] | None = None
+    weight: float = 1.0  # its share of the states of a campaign
 
     @cached_property
     def medium(self) -> Medium:
@@ -71,10 +72,3 @@ def at_rest(device: Powered) -> Medium:
     if device.waiting:
         raise Broken("ends with writes that were never synced")
     return device.medium
-
-
-def played(medium: Medium, events: list[Event]) -> Medium:
-    """The medium after these writes, all of which survived."""
-    for event in events:
-        medium = medium.with_sectors(dict(event.sectors()))
-    return medium

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from firmware_mgr.flash.store_geometry import MIN_STORE_SIZE
@@ -23,8 +23,8 @@ def content(seed: int, length: int) -> bytes:
 
 
 A, B, C, D = content(1, 5000), content(2, 700), content(3, 9000), content(4, 300)
-#: BIG fits only where OLD was.
-OLD, BIG = content(5, 900_000), content(6, 1_000_000)
+#: FILL takes nearly all room; BIG fits only where OLD was.
+FILL, OLD, BIG = content(5, 358 * 4096), content(6, 6 * 4096), content(7, 7 * 4096 - 100)
 
 
 def put(store: Any, data: bytes) -> None:
@@ -107,7 +107,9 @@ class Stores:
         history = store._history
         if len(history) < 2 or history[1].root.sequence != history[0].root.sequence - 1:
             raise Broken(f"no way back: {[committed.root.sequence for committed in history]}")
-        self._need_whole(device, history[1].snapshot.blobs, "the state before")
+        before = history[1].snapshot.blobs
+        others = {digest: before[digest] for digest in before if before[digest] != store.blobs().get(digest)}
+        self._need_whole(device, others, "the state before")
         return self._view(store)
 
     def look_perhaps(self, device: Powered) -> Hashable:
@@ -175,6 +177,7 @@ class Stores:
     def short_of_room(self) -> Medium:
         def fill(store: Any) -> None:
             put(store, A)
+            put(store, FILL)
             put(store, OLD)
             store.commit({"set/1": b"OLD", "stored": b"1"})
             store.commit({"note": b"x"})
@@ -223,7 +226,7 @@ class Stores:
             ),
             Operation("store.format over a store", self.used, self.format, self.look_perhaps),
             Operation("store.mend", self.damaged, lambda d: mend(self.opened(d)), self.look_mending),
-            self._on("reclaim", self.short_of_room, reclaim),
+            replace(self._on("reclaim", self.short_of_room, reclaim), weight=0.1),
         ]
 
     def look_mending(self, device: Powered) -> Hashable:

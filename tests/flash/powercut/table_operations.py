@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.flash.powercut.house import House
@@ -54,7 +54,7 @@ class Tables:
 
 def table_operations(house: House) -> list[Operation]:
     t = Tables(house)
-    return [
+    operations = [
         Operation("table.write on empty flash", lambda: Medium(bytes(SIZE)), t.write, t.look),
         Operation("table.write over another", t.holding(1), t.write, t.look),
         Operation("table.write where the backup counts", t.holding(1, 1), t.write, t.look),
@@ -62,3 +62,4 @@ def table_operations(house: House) -> list[Operation]:
         Operation("table.repair the primary", t.holding(2, 1), t.repair, t.look),
         Operation("table.repair the backup", t.holding(2, -1), t.repair, t.look),
     ]
+    return [replace(operation, weight=0.5) for operation in operations]
