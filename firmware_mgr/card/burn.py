@@ -4,7 +4,8 @@ Knows the order of writes that no power cut can hurt:
 1. Read and verify the heads of all packages: an unsigned, foreign or wrong-CPU one ends it before any write.
 2. Partition table, store and state area, where they are missing.
 3. Control: the target boot partition is not to be started while it is being written.
-4. Boot image pieces that differ; sync; the whole image read back.
+4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
+   image read back.
 5. Modules that are missing or bad; then one transaction with the records of set, packages and boot image.
 6. Control: the target goes on trial.
 Where the image is not to be saved, 3 and 4 are left out, and control says netboot.
@@ -31,8 +32,11 @@ from firmware_mgr.card.records import (
     boot_document,
     boot_name,
     package_document,
+    pieces_in_doubt,
     read_records,
     set_document,
+    writing_document,
+    writing_name,
 )
 from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
 from firmware_mgr.flash.control import (
@@ -103,6 +107,7 @@ class Burner:
     clock: Callable[[], float] = time.monotonic
     _boot_written: int = field(default=0, init=False)
     _package_written: int = field(default=0, init=False)
+    _rewritten: set[int] = field(default_factory=set, init=False)
 
     @property
     def written(self) -> tuple[int, int]:
@@ -247,7 +252,7 @@ class Burner:
     def _choose(self, layout: BootImageLayout) -> tuple[Letter, list[int]]:
         """The partition to hold the image, and which of its pieces are missing there."""
         areas, boot = self.areas, self.areas.boot
-        lacks = {letter: boot.missing_pieces(letter, layout) for letter in Letter}
+        lacks = {letter: self._lacking(letter, layout) for letter in Letter}
         if areas.in_use is not None:
             target = areas.in_use if not lacks[areas.in_use] else areas.in_use.other
             return target, lacks[target]
@@ -263,6 +268,12 @@ class Burner:
 
         target = min(Letter, key=preference)
         return target, lacks[target]
+
+    def _lacking(self, letter: Letter, layout: BootImageLayout) -> list[int]:
+        """The pieces that flash does not hold, or whose write was cut: these may read right just once."""
+        doubtful = pieces_in_doubt(self._store.documents(), letter)
+        missing = {*self.areas.boot.missing_pieces(letter, layout), *doubtful}
+        return sorted(missing & set(range(len(layout.pieces))))
 
     def _take_out_of_use(self, target: Letter) -> None:
         """No loader shall start the partition, and no record shall vouch for it, while it is written."""
@@ -283,6 +294,7 @@ class Burner:
                 end = sum(layout.span(run[-1]))
                 source = self._whole(layout.digest, start, end - start)
             base, _ = layout.span(run[0])
+            self._note_writing(target, run)
             for index in run:
                 offset, length = layout.span(index)
                 boot.write_piece(target, layout, index, source[offset - base : offset - base + length])
@@ -291,9 +303,16 @@ class Burner:
             boot.sync(target)
             self.report("boot image", done, total, self._boot_written)
 
+    def _note_writing(self, target: Letter, run: list[int]) -> None:
+        """Of earlier ones that were cut, those that are still to be written stay noted."""
+        earlier = pieces_in_doubt(self._store.documents(), target)
+        name, value = writing_document(target, {*run, *(earlier - self._rewritten)})
+        self._store.commit({name: value})
+        self._rewritten.update(run)
+
     def _local_pieces(self, target: Letter, layout: BootImageLayout) -> set[int]:
         """Pieces that the other partition holds: these need not travel."""
-        bad = set(self.areas.boot.missing_pieces(target.other, layout))
+        bad = set(self._lacking(target.other, layout))
         return {index for index in range(len(layout.pieces)) if index not in bad}
 
     def _read_piece(self, letter: Letter, layout: BootImageLayout, index: int) -> bytes:
@@ -381,6 +400,7 @@ class Burner:
         if target is not None:
             name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
             documents[name] = value
+            documents[writing_name(target)] = None
         kept = {STORED, VALIDATED, *documents}
         records = read_records(self._store.documents())
         wanted_packages = {ref.digest for ref in order.wanted.packages}

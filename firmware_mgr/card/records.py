@@ -6,7 +6,7 @@ A document that cannot be read counts as not there: what it spoke of is then bur
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ VALIDATED = "validated"
 _SET = "set/"
 _PACKAGE = "package/"
 _BOOT = "boot/"
+#: The pieces of a boot partition that are being written: until a sync none of them is known to stay as it reads.
+_WRITING = "writing/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +121,19 @@ def boot_name(letter: Letter) -> str:
 
 def boot_document(letter: Letter, entry: BootEntry) -> tuple[str, bytes]:
     return boot_name(letter), canonical_json({"ref": entry.ref.document(), "layout": entry.layout.document()})
+
+
+def writing_name(letter: Letter) -> str:
+    return _WRITING + letter.value
+
+
+def writing_document(letter: Letter, pieces: Collection[int]) -> tuple[str, bytes]:
+    return writing_name(letter), canonical_json({"pieces": sorted(pieces)})
+
+
+def pieces_in_doubt(documents: Mapping[str, bytes], letter: Letter) -> set[int]:
+    """Pieces of this partition whose write may have been cut: they may read right now and wrong later."""
+    try:
+        return {int(index) for index in _json(documents[writing_name(letter)])["pieces"]}
+    except (FwmgrError, KeyError, TypeError, ValueError):
+        return set()

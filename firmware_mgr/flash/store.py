@@ -7,7 +7,7 @@ blobs and documents mean: packages, software sets and identities are other rooms
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extent", "Space", "Store"]
 
+PLACE_TRIES = 4  # places tried for a blob
 SNAPSHOT_TRIES = 4  # places tried before a snapshot is given up on a flash with bad blocks
 
 
@@ -64,6 +65,7 @@ class Store:
         self._bad_places: set[Extent] = set()
         self._bad_zone_places: set[Extent] = set()
         self._in_doubt = False
+        self._settled = False
 
     @classmethod
     def open(cls, device: FlashDevice) -> Self:
@@ -108,7 +110,7 @@ class Store:
         A blob that is there and reads back right is not written again, and `chunks` is not looked at. Raises
         NoSpace before the first byte, PeerError when `chunks` are not the blob, DeviceError from flash.
         """
-        self._need_certainty()
+        self._prepare_change()
         if length < 0:
             raise UsageError("bad blob length", where=digest.short, expected="0 or more", found=length)
         held = self._blobs.get(digest)
@@ -116,14 +118,22 @@ class Store:
             if self.check(digest):
                 return held
             del self._blobs[digest]
-        extent = self._reserve(length, digest.short)
-        try:
-            store_blobs.write_blob(self._device, extent, digest, chunks)
-        except DeviceError:
-            self._bad_places.add(extent)
-            raise
+        extent = self._write_somewhere(digest, length, chunks)
         self._blobs[digest] = extent
         return extent
+
+    def _write_somewhere(self, digest: Digest, length: int, chunks: Iterable[bytes]) -> Extent:
+        tries = PLACE_TRIES if isinstance(chunks, Sequence) else 1  # others can be gone through once only
+        while True:
+            extent = self._reserve(length, digest.short)
+            try:
+                store_blobs.write_blob(self._device, extent, digest, chunks)
+                return extent
+            except DeviceError:
+                self._bad_places.add(extent)
+                tries -= 1
+                if not tries:
+                    raise
 
     def has(self, digest: Digest) -> bool:
         """Whether the working index names it. Whether its bytes are right, `check` says."""
@@ -225,7 +235,7 @@ class Store:
         self._commit_if_changed(documents, blobs)
 
     def _commit_if_changed(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
-        self._need_certainty()
+        self._prepare_change()
         committed = self._history[0].snapshot
         if documents != committed.documents or blobs != committed.blobs:
             self._transact(documents, blobs)
@@ -250,14 +260,39 @@ class Store:
             offsets,
             hashlib.sha256(raw).digest(),
         )
-        slot = store_roots.next_slot(self._history)
-        self._in_doubt = True
-        store_roots.write_root(self._device, slot, root)
-        self._in_doubt = False
+        slot = self._write_root(root)
         self._highest = sequence
         self._history = [Committed(slot, root, snapshot), *self._history[:1]]
         self._documents = dict(documents)
         self._blobs = dict(blobs)
+
+    def _write_root(self, root: Root) -> int:
+        """Write it to the next good slot; return that. A slot passed over may hold it too: it is the same root."""
+        self._in_doubt = True
+        problem: DeviceError | None = None
+        for slot in store_roots.next_slots(self._history):
+            try:
+                store_roots.write_root(self._device, slot, root)
+            except DeviceError as e:
+                problem = problem or e
+            else:
+                self._in_doubt = False
+                self._settled = True
+                return slot
+        raise DeviceError(
+            "no good slot for the store's root", where="store", found=problem, hint="the flash is worn out"
+        ) from problem
+
+    def _settle(self) -> None:
+        """Before the first change of a session: what counts now shall count at the next opening too."""
+        if self._settled or not self._history:
+            return
+        current, working = self._history[0], self._blobs
+        stale = store_roots.next_slots(self._history)[0]
+        self._settled = True
+        if not store_roots.settle_roots(self._device, current, stale):
+            self._transact(dict(current.snapshot.documents), dict(current.snapshot.blobs))
+            self._blobs = working
 
     def _write_snapshot(self, raw: bytes) -> tuple[int, int]:
         """Write both copies at the same place of the two zones; return their offsets."""
@@ -320,10 +355,11 @@ class Store:
             taken.update(committed.snapshot.blobs.values())
         return taken
 
-    def _need_certainty(self) -> None:
+    def _prepare_change(self) -> None:
         if self._in_doubt:
             raise DeviceError(
                 "a root could not be written, so it is not known which state counts",
                 where="store",
                 hint="open the store again",
             )
+        self._settle()

@@ -81,7 +81,13 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     readings = read_ring(device)
     if not any(reading.has_magic for reading in readings):
         raise StoreMissing("no store on this partition", expected=ROOT_MAGIC, hint="format it")
-    found = {r.root.sequence: (r.slot, r.root) for r in readings if r.root is not None}
+    found: dict[int, tuple[int, Root]] = {}
+    for slot in range(SLOTS):
+        good = [r.root for r in readings if r.slot == slot and r.root is not None]
+        for root in good:
+            # A slot that was passed over may hold the same root as the next one: that which has it twice counts.
+            if root.sequence not in found or len(good) == 2:
+                found[root.sequence] = slot, root
     problems = [r.problem for r in readings if r.has_magic and r.problem]
     history: list[Committed] = []
     newest = max(found, default=0)
@@ -100,11 +106,12 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     return history, newest
 
 
-def next_slot(history: Collection[Committed]) -> int:
-    """The slot for the next root: round the ring, but never one that holds a root that counts."""
+def next_slots(history: Collection[Committed]) -> list[int]:
+    """The slots for the next root, best first: round the ring, but never one that holds a root that counts."""
     taken = {committed.slot for committed in history}
     newest = max(history, key=lambda committed: committed.root.sequence).slot if history else -1
-    return next(slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS) if slot % SLOTS not in taken)
+    round_the_ring = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS)]
+    return [slot for slot in round_the_ring if slot not in taken]
 
 
 def write_snapshot(device: FlashDevice, raw: bytes, offsets: tuple[int, int]) -> None:
@@ -139,6 +146,40 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
             problems.append(str(e))
     if not good:
         raise DeviceError("store root cannot be written", where=f"slot {slot}", found="; ".join(problems))
+
+
+def settle_roots(device: FlashDevice, current: Committed, stale: int) -> bool:
+    """Make sure that what was read of the ring stays so; whether both copies of the current root are good.
+
+    A root whose write was cut may read as whole now and as broken the next time, or the other way round. So both
+    copies of the current root are written again, one after the other, and the slot in which a newer one may have
+    been cut (`stale`) is emptied. A slot that the device refuses is left as it is.
+    """
+    raw = current.root.encode()
+    place, twin = _offsets(current.slot)
+    for offset in _offsets(stale):
+        _try_write(device, offset, bytes(SLOT_SIZE))
+    _try_write(device, twin, raw)
+    device.sync()
+    if not _reads(device, twin, raw):
+        return False  # the other one may be the only good copy: it is not touched
+    _try_write(device, place, raw)
+    device.sync()
+    return _reads(device, place, raw)
+
+
+def _try_write(device: FlashDevice, offset: int, raw: bytes) -> None:
+    try:
+        device.write(offset, raw)
+    except DeviceError:
+        pass  # whoever needs the place reads it back
+
+
+def _reads(device: FlashDevice, offset: int, raw: bytes) -> bool:
+    try:
+        return device.read(offset, len(raw)) == raw
+    except DeviceError:
+        return False
 
 
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
