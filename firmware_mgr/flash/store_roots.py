@@ -9,8 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_mgr.flash.device import bad_offsets
 from firmware_mgr.flash.errors import FlashFormatError, StoreDamaged, StoreMissing
-from firmware_mgr.flash.store_geometry import RING_SIZE, round_up
+from firmware_mgr.flash.store_geometry import UNIT, padded, unit_for
 from firmware_mgr.flash.store_layout import ROOT_MAGIC, SLOT_SIZE, SLOTS, Root, Snapshot
 from firmware_mgr.model.errors import DeviceError
 
@@ -38,25 +39,38 @@ class SlotReading:
     problem: str
 
 
-def _offsets(slot: int) -> tuple[int, int]:
-    return slot * SLOT_SIZE, (SLOTS + slot) * SLOT_SIZE
+def _offsets(slot: int, unit: int) -> tuple[int, int]:
+    return slot * unit, (SLOTS + slot) * unit
+
+
+def _places(device: FlashDevice, slot: int) -> tuple[int, int]:
+    return _offsets(slot, unit_for(device.block_size))
 
 
 def read_ring(device: FlashDevice) -> list[SlotReading]:
     """All slots and twins, whatever they hold."""
+    unit = unit_for(device.block_size)
     readings: list[SlotReading] = []
     for slot in range(SLOTS):
-        for twin, offset in enumerate(_offsets(slot)):
+        for twin, offset in enumerate(_offsets(slot, unit)):
             has_magic = False
             try:
                 raw = device.read(offset, SLOT_SIZE)
                 has_magic = raw.startswith(ROOT_MAGIC)
                 root = Root.decode(raw, device.size, f"store root slot {slot}{' twin' * twin}")
+                _check_unit(root, unit)
             except DeviceError as e:
                 readings.append(SlotReading(slot, bool(twin), None, has_magic, str(e)))
             else:
                 readings.append(SlotReading(slot, bool(twin), root, True, ""))
     return readings
+
+
+def _check_unit(root: Root, unit: int) -> None:
+    if root.geometry.unit != unit:
+        raise FlashFormatError(
+            "store was made with another unit", where="store root", expected=unit, found=root.geometry.unit
+        )
 
 
 def read_snapshot(device: FlashDevice, root: Root) -> Snapshot:
@@ -100,18 +114,27 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     return history, newest
 
 
-def next_slot(history: Collection[Committed]) -> int:
-    """The slot for the next root: round the ring, but never one that holds a root that counts."""
+def next_slot(history: Collection[Committed], unit: int = UNIT, bad: Collection[int] = frozenset()) -> int:
+    """The slot for the next root: round the ring, but never one that holds a root that counts.
+
+    With `bad` offsets, the next one that is whole with its twin; else one of which a half is good. Raises
+    DeviceError when there is none.
+    """
     taken = {committed.slot for committed in history}
     newest = max(history, key=lambda committed: committed.root.sequence).slot if history else -1
-    return next(slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS) if slot % SLOTS not in taken)
+    order = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS) if slot % SLOTS not in taken]
+    for bad_halves in (0, 1):
+        for slot in order:
+            if sum(offset in bad for offset in _offsets(slot, unit)) == bad_halves:
+                return slot
+    raise DeviceError("all places for the store's root are bad", where="store", hint="the flash is worn out")
 
 
 def write_snapshot(device: FlashDevice, raw: bytes, offsets: tuple[int, int]) -> None:
     """Write both copies, sync, read them back. Raises DeviceError when one of them is not on flash."""
-    padded = raw.ljust(round_up(len(raw)), b"\0")
+    whole = padded(raw, unit_for(device.block_size))
     for offset in offsets:
-        device.write(offset, padded)
+        device.write(offset, whole)
     device.sync()
     for offset in offsets:
         if device.read(offset, len(raw)) != raw:
@@ -126,15 +149,15 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
     raw = root.encode()
     problems: list[str] = []
     good = 0
-    for offset in _offsets(slot):
+    for offset in _places(device, slot):
         try:
             device.write(offset, raw)
         except DeviceError as e:
             problems.append(str(e))
     device.sync()
-    for offset in _offsets(slot):
+    for offset in _places(device, slot):
         try:
-            good += device.read(offset, SLOT_SIZE) == raw
+            good += device.read(offset, len(raw)) == raw
         except DeviceError as e:
             problems.append(str(e))
     if not good:
@@ -142,12 +165,52 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
 
 
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
-    """Zero all slots and twins except `but`; sync."""
+    """Blank all slots and twins except `but`; sync."""
     for slot in range(SLOTS):
         if slot != but:
-            for offset in _offsets(slot):
-                device.write(offset, bytes(SLOT_SIZE))
+            blank_slot(device, slot)
     device.sync()
 
 
-assert _offsets(SLOTS - 1)[1] + SLOT_SIZE == RING_SIZE
+def blank_slot(device: FlashDevice, slot: int) -> None:
+    """Blank slot and twin. A block that is bad, or turns out to be, is read no more and needs no blank."""
+    for offset in _places(device, slot):
+        try:
+            device.write(offset, padded(b"", unit_for(device.block_size)))
+        except DeviceError:
+            if offset not in (bad_offsets(device) or ()):
+                raise
+
+
+def _holds(device: FlashDevice, offset: int, raw: bytes) -> bool:
+    try:
+        return device.read(offset, len(raw)) == raw
+    except DeviceError:
+        return False
+
+
+def is_bad(device: FlashDevice, slot: int) -> bool:
+    """Whether slot and twin are both in bad blocks: what was written there never counts."""
+    return set(_places(device, slot)) <= (bad_offsets(device) or frozenset())
+
+
+def settle(device: FlashDevice, history: Collection[Committed]) -> None:
+    """Let no root that was cut while it was written come to count later, on a device with erase blocks.
+
+    Cells cut in an erase or a program read differently twice. Such a root is the current one, which is then
+    written once more, first where it is not whole; or it lies where the next one goes, and is blanked.
+    """
+    bad = bad_offsets(device)
+    if bad is None or not history:
+        return
+    current = max(history, key=lambda committed: committed.root.sequence)
+    raw = current.root.encode()
+    places = [offset for offset in _places(device, current.slot) if offset not in bad]
+    torn = [offset for offset in places if not _holds(device, offset, raw)]
+    if torn:
+        for offset in (*torn, *(offset for offset in places if offset not in torn)):
+            device.write(offset, raw)
+            if not _holds(device, offset, raw):
+                raise DeviceError("store root reads back differently", where=f"slot {current.slot}")
+    blank_slot(device, next_slot(history, unit_for(device.block_size), bad))
+    device.sync()
