@@ -89,6 +89,7 @@ class Store:
             store_roots.erase_roots(device)
             history, highest = [], 0
         store = cls(device, store_id, geometry, history, highest)
+        store._settle()
         store._transact({}, {})
         store_roots.erase_roots(device, but=store._history[0].slot)
         del store._history[1:]
@@ -246,7 +247,10 @@ class Store:
         self._need_certainty()
         committed = self._history[0].snapshot
         if documents != committed.documents or blobs != committed.blobs:
+            self._settle()
             self._transact(documents, blobs)
+        elif not self._settled and store_roots.is_torn(self._device, self._history[0]):
+            self._settle()
         self._blobs = dict(blobs)
 
     def _transact(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
@@ -293,7 +297,6 @@ class Store:
 
     def _write_snapshot(self, raw: bytes) -> tuple[int, int]:
         """Write both copies at the same place of the two zones; return their offsets."""
-        self._settle()
         limit = store_places.max_snapshot(self._device, self._geometry)
         if len(raw) > limit:
             raise NoSpace(
@@ -324,10 +327,18 @@ class Store:
         ) from problem
 
     def _settle(self) -> None:
-        """Before the first change: what is not written as a whole may not come to count later."""
-        if not self._settled:
-            store_roots.settle(self._device, self._history)
-            self._settled = True
+        """Before the first change: let no root that was cut while it was written count later, or cease to.
+
+        Such ones are blanked; what the current one says is written once more when it may be one of them.
+        """
+        if self._settled:
+            return
+        store_roots.blank_torn(self._device, self._history)
+        if self._history and store_roots.is_torn(self._device, self._history[0]):
+            working, committed = self._blobs, self._history[0].snapshot
+            self._transact(dict(committed.documents), dict(committed.blobs))
+            self._blobs = working
+        self._settled = True
 
     # Space and bytes
 

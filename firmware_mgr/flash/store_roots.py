@@ -37,6 +37,7 @@ class SlotReading:
     root: Root | None
     has_magic: bool
     problem: str
+    blank: bool = False
 
 
 def _offsets(slot: int, unit: int) -> tuple[int, int]:
@@ -53,14 +54,15 @@ def read_ring(device: FlashDevice) -> list[SlotReading]:
     readings: list[SlotReading] = []
     for slot in range(SLOTS):
         for twin, offset in enumerate(_offsets(slot, unit)):
-            has_magic = False
+            has_magic = blank = False
             try:
                 raw = device.read(offset, SLOT_SIZE)
                 has_magic = raw.startswith(ROOT_MAGIC)
+                blank = raw in (bytes(SLOT_SIZE), b"\xff" * SLOT_SIZE)
                 root = Root.decode(raw, device.size, f"store root slot {slot}{' twin' * twin}")
                 _check_unit(root, unit)
             except DeviceError as e:
-                readings.append(SlotReading(slot, bool(twin), None, has_magic, str(e)))
+                readings.append(SlotReading(slot, bool(twin), None, has_magic, str(e), blank))
             else:
                 readings.append(SlotReading(slot, bool(twin), root, True, ""))
     return readings
@@ -182,35 +184,39 @@ def blank_slot(device: FlashDevice, slot: int) -> None:
                 raise
 
 
-def _holds(device: FlashDevice, offset: int, raw: bytes) -> bool:
-    try:
-        return device.read(offset, len(raw)) == raw
-    except DeviceError:
-        return False
-
-
 def is_bad(device: FlashDevice, slot: int) -> bool:
     """Whether slot and twin are both in bad blocks: what was written there never counts."""
     return set(_places(device, slot)) <= (bad_offsets(device) or frozenset())
 
 
-def settle(device: FlashDevice, history: Collection[Committed]) -> None:
-    """Let no root that was cut while it was written come to count later, on a device with erase blocks.
+def is_torn(device: FlashDevice, committed: Committed) -> bool:
+    """On a device with erase blocks: whether slot and twin do not both hold this root.
 
-    Cells cut in an erase or a program read differently twice. Such a root is the current one, which is then
-    written once more, first where it is not whole; or it lies where the next one goes, and is blanked.
+    It may then have been cut while it was written, and such cells read differently twice.
+    """
+    if bad_offsets(device) is None:
+        return False
+    raw = committed.root.encode()
+    return not all(_holds(device, offset, raw) for offset in _places(device, committed.slot))
+
+
+def blank_torn(device: FlashDevice, history: Collection[Committed]) -> None:
+    """On a device with erase blocks: blank all slots that may hold a root that was cut, and could read well
+    later: the next one, and whatever is neither a root nor blank.
     """
     bad = bad_offsets(device)
     if bad is None or not history:
         return
-    current = max(history, key=lambda committed: committed.root.sequence)
-    raw = current.root.encode()
-    places = [offset for offset in _places(device, current.slot) if offset not in bad]
-    torn = [offset for offset in places if not _holds(device, offset, raw)]
-    if torn:
-        for offset in (*torn, *(offset for offset in places if offset not in torn)):
-            device.write(offset, raw)
-            if not _holds(device, offset, raw):
-                raise DeviceError("store root reads back differently", where=f"slot {current.slot}")
-    blank_slot(device, next_slot(history, unit_for(device.block_size), bad))
+    kept = {committed.slot for committed in history}
+    following = next_slot(history, unit_for(device.block_size), bad)
+    for reading in read_ring(device):
+        if reading.slot not in kept and (reading.slot == following or not (reading.root or reading.blank)):
+            blank_slot(device, reading.slot)
     device.sync()
+
+
+def _holds(device: FlashDevice, offset: int, raw: bytes) -> bool:
+    try:
+        return device.read(offset, len(raw)) == raw
+    except DeviceError:
+        return False
