@@ -125,7 +125,10 @@ class Store:
         def move(_: Extent, why: DeviceError) -> Extent:
             if len(tried) > BLOB_MOVES:
                 raise why
-            tried.append(self._reserve(length, digest.short, tried))
+            try:
+                tried.append(self._reserve(length, digest.short, tried))
+            except NoSpace:
+                raise why from None
             return tried[-1]
 
         try:

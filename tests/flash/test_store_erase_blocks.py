@@ -19,7 +19,8 @@ from firmware_mgr.flash.store_layout import SLOTS
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import Digest
 from tests.flash.cuts import every_cut
-from tests.flash.kinds import FACTORY_BAD, KIB, MIB, NAND, nand
+from tests.flash.kinds import FACTORY_BAD, KIB, MIB, NAND, nand, nor
+from tests.flash.wear import wear_out
 
 Twin = NorTwin | NandTwin
 View = tuple[dict[str, bytes], frozenset[Digest]]
@@ -300,38 +301,10 @@ def test_a_window_of_a_chip_holds_a_store_beside_others() -> None:
 # Wear
 
 
-def test_wear_is_spread_over_each_area(empty: Twin) -> None:
-    rounds = 400
-    store = Store.format(EraseBlockDevice(empty), store_id=ID)
-    rng = random.Random(1)
-    for n in range(rounds):
-        digest = put(store, content(n, rng.randrange(1, 200_000)))
-        store.commit({"n": b"%d" % n}, keep=[digest])
-    for name, least, most in wear_by_area(empty):
-        assert most - least <= WEAR_SPREAD[name], name
-        assert most <= rounds // 3, name
-
-
-#: The most by which the erases of two good blocks of an area may differ, however long it lasts.
-WEAR_SPREAD = {"ring": 2, "zones": 2, "blobs": 4}
-
-
-def wear_by_area(chip: Twin) -> list[tuple[str, int, int]]:
-    """Fewest and most erases of the good blocks of an area; slots of which a half is bad are left out."""
-    size = chip.geometry.erase_size
-    device = EraseBlockDevice(chip)
-    bad = {offset // size for offset in device.bad_offsets()}
-    g = Geometry.of(device.size, size)
-    slots = {slot for slot in range(SLOTS) if not bad & {slot, SLOTS + slot}}
-    units = g.zone_size // size
-    zones = [zone // size for zone in g.zones]
-    good_in_zones = [at for at in range(units) if not bad & {zone + at for zone in zones}]
-    areas = {
-        "ring": [*slots, *(SLOTS + slot for slot in slots)],
-        "zones": [zone + at for zone in zones for at in good_in_zones],
-        "blobs": [block for block in range(g.blobs_start // size, g.blobs_end // size) if block not in bad],
-    }
-    return [
-        (name, min(chip.wear[b] for b in blocks), max(chip.wear[b] for b in blocks))
-        for name, blocks in areas.items()
-    ]
+@pytest.mark.parametrize("chip", [nor(), nand()], ids=["NOR", "NAND"])
+def test_wear_is_spread_over_each_area(chip: Twin) -> None:
+    ring, zones, blobs = wear_out(chip, 150)
+    for area in (ring, zones):
+        assert area.most - area.least <= 2, area
+        assert area.most <= 150 // 5, area
+    assert blobs.most <= 1.5 * blobs.mean + 1, blobs
