@@ -25,6 +25,8 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 SMALLEST_PAGE = 512
 #: Reads that may show uncorrectable pages before they are believed: others read and count on the same chip.
 READ_TRIES = 2
+#: Corrected, and close to its limit / more than the ECC can correct.
+_ECC_ERRORS = (errno.EUCLEAN, errno.EBADMSG)
 _SYSFS = Path("/sys/class/mtd")
 _KINDS = {
     layout.RAM: "RAM",
@@ -102,12 +104,10 @@ class MtdChip:
                 try:
                     piece = os.pread(self._fd, length, offset)
                 except OSError as e:
-                    if e.errno == errno.EBADMSG:
-                        return b"", True
-                    if e.errno == errno.EUCLEAN:  # corrected, and worth to be written anew
-                        self.corrected += 1
-                        continue
-                    raise
+                    if e.errno not in _ECC_ERRORS:
+                        raise
+                    self.corrected += e.errno == errno.EUCLEAN
+                    return b"", True  # without the bytes: read once more
                 if not piece:
                     raise DeviceError("device ended early", where=self.path, found=offset)
                 pieces.append(piece)

@@ -42,8 +42,7 @@ MEMERASE64 = _request(_WRITE, 20, ERASE_64.sizeof())
 assert (INFO.sizeof(), ERASE_64.sizeof(), ECC_STATS.sizeof()) == (32, 16, 16)
 
 #: Kinds of device.
-RAM, ROM, NOR, NAND, DATAFLASH, UBI_VOLUME, MLC_NAND = 1, 2, 3, 4, 6, 7, 8
+RAM, NOR, NAND, MLC_NAND = 1, 3, 4, 8
 #: Flags of a device.
 WRITABLE = 0x400
-NO_ERASE = 0x1000  # memory: writes set bits too
 LOCKED_AT_POWER_ON = 0x2000

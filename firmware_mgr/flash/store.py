@@ -7,12 +7,12 @@ blobs and documents mean: packages, software sets and identities are other rooms
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from firmware_mgr.flash import store_blobs, store_places, store_roots
-from firmware_mgr.flash.device import bad_offsets
 from firmware_mgr.flash.errors import BlobDamaged, NoSpace, StoreDamaged, StoreMissing
 from firmware_mgr.flash.store_geometry import Extent, Geometry, round_up
 from firmware_mgr.flash.store_layout import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extent", "Space", "Store"]
 
+PLACE_TRIES = 4  # places tried for a blob
 SNAPSHOT_TRIES = 4  # places tried before a snapshot is given up on a flash with bad blocks
 BLOB_MOVES = 4  # the same for a blob, after the first
 
@@ -89,7 +90,6 @@ class Store:
             store_roots.erase_roots(device)
             history, highest = [], 0
         store = cls(device, store_id, geometry, history, highest)
-        store._settle()
         store._transact({}, {})
         store_roots.erase_roots(device, but=store._history[0].slot)
         del store._history[1:]
@@ -112,7 +112,7 @@ class Store:
         A blob that is there and reads back right is not written again, and `chunks` is not looked at. Raises
         NoSpace before the first byte, PeerError when `chunks` are not the blob, DeviceError from flash.
         """
-        self._need_certainty()
+        self._prepare_change()
         if length < 0:
             raise UsageError("bad blob length", where=digest.short, expected="0 or more", found=length)
         held = self._blobs.get(digest)
@@ -120,25 +120,35 @@ class Store:
             if self.check(digest):
                 return held
             del self._blobs[digest]
-        tried = [self._reserve(length, digest.short)]
-
-        def move(_: Extent, why: DeviceError) -> Extent:
-            if len(tried) > BLOB_MOVES:
-                raise why
-            try:
-                tried.append(self._reserve(length, digest.short, tried))
-            except NoSpace:
-                raise why from None
-            return tried[-1]
-
-        try:
-            extent = store_blobs.write_blob(self._device, tried[0], digest, chunks, move)
-        except DeviceError:
-            self._avoid(tried)
-            raise
-        self._avoid(tried[:-1])
+        extent = self._write_somewhere(digest, length, chunks)
         self._blobs[digest] = extent
         return extent
+
+    def _write_somewhere(self, digest: Digest, length: int, chunks: Iterable[bytes]) -> Extent:
+        tries = PLACE_TRIES if isinstance(chunks, Sequence) else 1  # others can be gone through once only
+        while True:
+            tried = [self._reserve(length, digest.short)]
+            move = partial(self._move, tried, digest.short)
+            try:
+                extent = store_blobs.write_blob(self._device, tried[0], digest, chunks, move)
+            except DeviceError:
+                self._avoid(tried)
+                tries -= 1
+                if not tries:
+                    raise
+            else:
+                self._avoid(tried[:-1])
+                return extent
+
+    def _move(self, tried: list[Extent], what: str, refused: Extent, why: DeviceError) -> Extent:
+        """Another place for a blob that is being written; raises `why` when there is none."""
+        if len(tried) > BLOB_MOVES:
+            raise why
+        try:
+            tried.append(self._reserve(refused.length, what, tried))
+        except NoSpace:
+            raise why from None
+        return tried[-1]
 
     def _avoid(self, refused: Iterable[Extent]) -> None:
         """Pass over these places from now on; of those that hold bad blocks just the bad blocks."""
@@ -247,13 +257,10 @@ class Store:
         self._commit_if_changed(documents, blobs)
 
     def _commit_if_changed(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
-        self._need_certainty()
+        self._prepare_change()
         committed = self._history[0].snapshot
         if documents != committed.documents or blobs != committed.blobs:
-            self._settle()
             self._transact(documents, blobs)
-        elif not self._settled and store_roots.is_torn(self._device, self._history[0]):
-            self._settle()
         self._blobs = dict(blobs)
 
     def _transact(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
@@ -282,21 +289,31 @@ class Store:
         self._blobs = dict(blobs)
 
     def _write_root(self, root: Root) -> int:
-        """Write it to the next slot, or to one behind it when that turns out to be bad; return which."""
-        while True:
-            slot = store_roots.next_slot(
-                self._history, self._geometry.unit, bad_offsets(self._device) or frozenset()
-            )
+        """Write it to the next good slot; return that. One passed over may hold the same root too."""
+        problem: DeviceError | None = None
+        for slot in store_roots.next_slots(self._device, self._history):
             self._in_doubt = True
             try:
                 store_roots.write_root(self._device, slot, root)
-            except DeviceError:
-                if not store_roots.is_bad(self._device, slot):
-                    raise
+            except DeviceError as e:
+                problem = problem or e
+            else:
                 self._in_doubt = False
-                continue
-            self._in_doubt = False
-            return slot
+                self._settled = True
+                return slot
+        raise DeviceError(
+            "no good slot for the store's root", where="store", found=problem, hint="the flash is worn out"
+        ) from problem
+
+    def _settle(self) -> None:
+        """Before the first change of a session: what counts now shall count at the next opening too."""
+        if self._settled or not self._history:
+            return
+        working, current = self._blobs, self._history[0].snapshot
+        self._settled = True
+        if not store_roots.settle_roots(self._device, self._history):
+            self._transact(dict(current.documents), dict(current.blobs))
+            self._blobs = working
 
     def _write_snapshot(self, raw: bytes) -> tuple[int, int]:
         """Write both copies at the same place of the two zones; return their offsets."""
@@ -329,27 +346,12 @@ class Store:
             "no good place for the store's index", where="store", found=problem, hint="the flash is worn out"
         ) from problem
 
-    def _settle(self) -> None:
-        """Before the first change: let no root that was cut while it was written count later, or cease to.
-
-        Such ones are blanked; what the current one says is written once more when it may be one of them.
-        """
-        if self._settled:
-            return
-        store_roots.blank_torn(self._device, self._history)
-        if self._history and store_roots.is_torn(self._device, self._history[0]):
-            working, committed = self._blobs, self._history[0].snapshot
-            self._transact(dict(committed.documents), dict(committed.blobs))
-            self._blobs = working
-        self._settled = True
-
     # Space and bytes
 
     def _reserve(self, length: int, what: str, tried: Collection[Extent] = ()) -> Extent:
         """A place for a blob that is none of those `tried`, which may hold its beginning."""
         space = self.space()
         if round_up(length, self._geometry.unit) <= space.largest:
-            self._settle()
             for may_reclaim in (True, True, False):
                 extent = place(
                     length,
@@ -375,10 +377,11 @@ class Store:
             taken.update(committed.snapshot.blobs.values())
         return taken
 
-    def _need_certainty(self) -> None:
+    def _prepare_change(self) -> None:
         if self._in_doubt:
             raise DeviceError(
                 "a root could not be written, so it is not known which state counts",
                 where="store",
                 hint="open the store again",
             )
+        self._settle()

@@ -5,13 +5,13 @@ Knows slots, twins and copies. Refuses to know blobs and documents, and when a r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from firmware_mgr.flash.device import bad_offsets
 from firmware_mgr.flash.errors import FlashFormatError, StoreDamaged, StoreMissing
-from firmware_mgr.flash.store_geometry import UNIT, padded, unit_for
+from firmware_mgr.flash.store_geometry import padded, unit_for
 from firmware_mgr.flash.store_layout import ROOT_MAGIC, SLOT_SIZE, SLOTS, Root, Snapshot
 from firmware_mgr.model.errors import DeviceError
 
@@ -97,7 +97,13 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     readings = read_ring(device)
     if not any(reading.has_magic for reading in readings):
         raise StoreMissing("no store on this partition", expected=ROOT_MAGIC, hint="format it")
-    found = {r.root.sequence: (r.slot, r.root) for r in readings if r.root is not None}
+    found: dict[int, tuple[int, Root]] = {}
+    for slot in range(SLOTS):
+        good = [r.root for r in readings if r.slot == slot and r.root is not None]
+        for root in good:
+            # A slot that was passed over may hold the same root as the next: that which has it twice counts.
+            if root.sequence not in found or len(good) == 2:
+                found[root.sequence] = slot, root
     problems = [r.problem for r in readings if r.has_magic and r.problem]
     history: list[Committed] = []
     newest = max(found, default=0)
@@ -116,20 +122,18 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     return history, newest
 
 
-def next_slot(history: Collection[Committed], unit: int = UNIT, bad: Collection[int] = frozenset()) -> int:
-    """The slot for the next root: round the ring, but never one that holds a root that counts.
+def next_slots(device: FlashDevice, history: Collection[Committed]) -> list[int]:
+    """The slots for the next root, best first: round the ring, but never one that holds a root that counts.
 
-    With `bad` offsets, the next one that is whole with its twin; else one of which a half is good. Raises
-    DeviceError when there is none.
+    Those with a half in a bad block come after all whole ones, those with both are left out.
     """
     taken = {committed.slot for committed in history}
     newest = max(history, key=lambda committed: committed.root.sequence).slot if history else -1
-    order = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS) if slot % SLOTS not in taken]
-    for bad_halves in (0, 1):
-        for slot in order:
-            if sum(offset in bad for offset in _offsets(slot, unit)) == bad_halves:
-                return slot
-    raise DeviceError("all places for the store's root are bad", where="store", hint="the flash is worn out")
+    order = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS)]
+    bad = bad_offsets(device) or frozenset()
+    bad_halves = {slot: sum(offset in bad for offset in _places(device, slot)) for slot in order}
+    usable = [slot for slot in order if slot not in taken and bad_halves[slot] < 2]
+    return sorted(usable, key=lambda slot: bad_halves[slot])
 
 
 def write_snapshot(device: FlashDevice, raw: bytes, offsets: tuple[int, int]) -> None:
@@ -166,6 +170,53 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
         raise DeviceError("store root cannot be written", where=f"slot {slot}", found="; ".join(problems))
 
 
+def settle_roots(device: FlashDevice, history: Sequence[Committed]) -> bool:
+    """Make sure that what was read of the ring stays so; whether both copies of the current root are good.
+
+    A root whose write was cut may read as whole now and as broken the next time, or the other way round. So
+    the slots in which a newer one may have been cut are emptied: the next one, and all that hold neither a
+    root nor nothing. When both copies of the current root are good, they are written again, one after the
+    other. When one is not, the other may be the only good one: it is not touched.
+
+    A device with erase blocks writes in order: there the next slot holds an older root or is torn, and a copy
+    whose twin is good was whole before that was begun, so that nothing of it is written again.
+    """
+    current, in_order = history[0], bad_offsets(device) is not None
+    kept = {committed.slot for committed in history}
+    stale = set() if in_order else set(next_slots(device, history)[:1])
+    stale |= {r.slot for r in read_ring(device) if not (r.root or r.blank)}
+    for slot in sorted(stale - kept):
+        for offset in _places(device, slot):
+            _try_write(device, offset, padded(b"", unit_for(device.block_size)))
+    device.sync()
+    raw = current.root.encode()
+    places = _places(device, current.slot)
+    if not all(_reads(device, offset, raw) for offset in places):
+        return False
+    if in_order:
+        return True
+    for offset in reversed(places):
+        _try_write(device, offset, raw)
+        device.sync()
+        if not _reads(device, offset, raw):
+            return False
+    return True
+
+
+def _try_write(device: FlashDevice, offset: int, raw: bytes) -> None:
+    try:
+        device.write(offset, raw)
+    except DeviceError:
+        pass  # whoever needs the place reads it back
+
+
+def _reads(device: FlashDevice, offset: int, raw: bytes) -> bool:
+    try:
+        return device.read(offset, len(raw)) == raw
+    except DeviceError:
+        return False
+
+
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
     """Blank all slots and twins except `but`; sync."""
     for slot in range(SLOTS):
@@ -182,41 +233,3 @@ def blank_slot(device: FlashDevice, slot: int) -> None:
         except DeviceError:
             if offset not in (bad_offsets(device) or ()):
                 raise
-
-
-def is_bad(device: FlashDevice, slot: int) -> bool:
-    """Whether slot and twin are both in bad blocks: what was written there never counts."""
-    return set(_places(device, slot)) <= (bad_offsets(device) or frozenset())
-
-
-def is_torn(device: FlashDevice, committed: Committed) -> bool:
-    """On a device with erase blocks: whether slot and twin do not both hold this root.
-
-    It may then have been cut while it was written, and such cells read differently twice.
-    """
-    if bad_offsets(device) is None:
-        return False
-    raw = committed.root.encode()
-    return not all(_holds(device, offset, raw) for offset in _places(device, committed.slot))
-
-
-def blank_torn(device: FlashDevice, history: Collection[Committed]) -> None:
-    """On a device with erase blocks: blank all slots that may hold a root that was cut, and could read well
-    later: the next one, and whatever is neither a root nor blank.
-    """
-    bad = bad_offsets(device)
-    if bad is None or not history:
-        return
-    kept = {committed.slot for committed in history}
-    following = next_slot(history, unit_for(device.block_size), bad)
-    for reading in read_ring(device):
-        if reading.slot not in kept and (reading.slot == following or not (reading.root or reading.blank)):
-            blank_slot(device, reading.slot)
-    device.sync()
-
-
-def _holds(device: FlashDevice, offset: int, raw: bytes) -> bool:
-    try:
-        return device.read(offset, len(raw)) == raw
-    except DeviceError:
-        return False

@@ -249,7 +249,7 @@ def test_a_ring_with_one_good_half_of_three_slots_still_takes_roots() -> None:
 
 def test_a_ring_without_a_good_place_is_said_before_it_is_written() -> None:
     chip = NandTwin(NAND, factory_bad=range(2 * SLOTS))
-    with pytest.raises(DeviceError, match="places for the store's root are bad"):
+    with pytest.raises(DeviceError, match="no good slot for the store's root"):
         Store.format(EraseBlockDevice(chip), store_id=ID)
 
 
