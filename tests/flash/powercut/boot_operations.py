@@ -130,7 +130,9 @@ def boot_operations(house: House) -> list[Operation]:
     committed, alone = ("a", "-", 3, 3), ("a", "-", 3, 0)
     spoilt = NEW[:5000] + b"spoilt" + NEW[5006:]
 
-    def operation(name: str, start: Callable[[], Medium], act: Callable[[Any], None], **more: Any) -> Operation:
+    def operation(
+        name: str, start: Callable[[], Medium], act: Callable[[Any], None], **more: Any
+    ) -> Operation:
         return Operation(f"boot.{name}", start, act, b.look, beyond=b.beyond, **more)
 
     return [

@@ -204,7 +204,9 @@ def card_operations(house: House) -> list[Operation]:
     c = Cards(house)
 
     def operation(name: str, start: Callable[[], Medium], order: m.Burn, look: Any = c.look) -> Operation:
-        return Operation(f"card.{name}", start, c.live(order), look, steady=False, beyond=c.beyond, weight=0.02)
+        return Operation(
+            f"card.{name}", start, c.live(order), look, steady=False, beyond=c.beyond, weight=0.02
+        )
 
     new = c.orders["new"]
 

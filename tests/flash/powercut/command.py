@@ -68,9 +68,13 @@ class Journal:
         fresh.replace(self._path)
 
 
-def campaign(states: int, seed: int, shard: int, shards: int, *, go_on: bool, names: Sequence[str]) -> list[Outcome]:
+def campaign(
+    states: int, seed: int, shard: int, shards: int, *, go_on: bool, names: Sequence[str]
+) -> list[Outcome]:
     """Every unit of this shard; those of an earlier run are taken over with `go_on`."""
-    operations = [op for op in all_operations() if not names or any(op.name.startswith(name) for name in names)]
+    operations = [
+        op for op in all_operations() if not names or any(op.name.startswith(name) for name in names)
+    ]
     units = plan(operations, states, shard, shards)
     key = "-".join([f"seed{seed}", f"{states}", f"{shard}of{shards}", *names]).replace(" ", "_")
     journal = Journal(KEPT / f"{key}.json", go_on=go_on)
@@ -160,9 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         began = time.monotonic()
         try:
-            outcomes = campaign(
-                given.states, given.seed, *given.shard, go_on=given.resume, names=given.names
-            )
+            outcomes = campaign(given.states, given.seed, *given.shard, go_on=given.resume, names=given.names)
         except KeyboardInterrupt:
             say("interrupted; the same command with --resume goes on")
             return 130

@@ -158,7 +158,9 @@ class Powered:
         if self._waiting and any(index in self._waiting for index in range(first, last)):
             raise UnsyncedRead(f"{length} bytes at {offset} are read before they are synced, {_site()}")
         over, odd = self.medium.over, self.medium.odd
-        for index in range(first, last) if last - first < len(over) else [i for i in over if first <= i < last]:
+        for index in (
+            range(first, last) if last - first < len(over) else [i for i in over if first <= i < last]
+        ):
             if index in over:
                 whole[(index - first) * SECTOR : (index - first + 1) * SECTOR] = over[index]
         for index in [i for i in odd if first <= i < last] if odd else ():

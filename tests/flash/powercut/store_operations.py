@@ -240,5 +240,3 @@ class Stores:
 
 def store_operations(house: House) -> list[Operation]:
     return Stores(house).operations()
-
-
