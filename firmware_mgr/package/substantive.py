@@ -33,7 +33,7 @@ MAX_BUILD_ID: Final = 64
 MAX_DEBUG_LINK: Final = 512
 
 
-def substantive_signature(data: bytes) -> Digest:
+def substantive_signature(data: bytes, path: str = "") -> Digest:
     """The substantive signature of a file with this content. Never fails; takes twice the file's memory."""
     if data.startswith(ELF_MAGIC):
         elf = map_elf(data)
