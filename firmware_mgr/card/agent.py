@@ -508,7 +508,7 @@ class Agent:
             stored = self._inspection.packages.get(ref.digest)
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
-            packages.append(InstalledPackage(ref, stored.toc, stored.modules))
+            packages.append(InstalledPackage(ref, stored.toc, stored.modules, stored.processes))
         await self._runner.start(set_digest.short, packages, store.extent, self._settings.current)
 
 

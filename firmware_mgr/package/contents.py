@@ -167,10 +167,15 @@ def select(
     )
 
 
-def processes_of(toc: TableOfContents, chosen: Collection[Module]) -> tuple[ProcessSpec, ...]:
-    """The processes whose programs are among the chosen modules; the others are features nobody asked for."""
-    paths = {module.path for module in chosen}
-    return tuple(process for process in toc.processes if process.module in paths)
+def processes_of(toc: TableOfContents, chosen: Collection[Module], cpu: CpuArch) -> tuple[ProcessSpec, ...]:
+    """The processes of a card with this CPU that chose these modules.
+
+    Left out are those whose program it could have had and did not choose: features that nobody asked for. One
+    without a program for the CPU is not left out, so that whoever starts it finds that it cannot be.
+    """
+    offered = {module.path for module in toc.modules if module.cpu in (None, cpu)}
+    passed_over = offered - {module.path for module in chosen}
+    return tuple(process for process in toc.processes if process.module not in passed_over)
 
 
 def _check_order(modules: Sequence[Module]) -> None:

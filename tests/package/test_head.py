@@ -1,4 +1,4 @@
-"""The head of every kind of file: the golden files, every truncation of them, every bit of them turned over."""
+"""The head of every kind of file: the golden files, every truncation of them, every bit turned over."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_every_truncation_of_the_file_is_refused(golden: Golden, tmp_path: Path)
 
 @EVERY
 def test_every_truncation_of_the_head_is_refused(golden: Golden) -> None:
-    header, head = head_of(golden.data)
+    _, head = head_of(golden.data)
     for length in (*range(HEADER_SIZE, len(head)), len(head) + 1):
         with pytest.raises(PackageFormatError, match="wrong length"):
             read_head_of_cut(golden.data, length)
@@ -131,7 +131,7 @@ def test_every_bit_of_content_counts(golden: Golden, tmp_path: Path) -> None:
 
 def test_one_kind_is_not_taken_for_another() -> None:
     for one in GOLDENS:
-        header, head = head_of(one.data)
+        header, _ = head_of(one.data)
         if header.kind is layout.EnvelopeKind.PACKAGE:
             with pytest.raises(PackageFormatError, match="neither a set nor a composite image"):
                 read_bundle(one.data)

@@ -313,11 +313,11 @@ def test_a_card_gets_what_is_wanted_and_what_it_asks_for() -> None:
     assert "usr/sbin/server" not in arm and "usr/bin/helper" in arm
 
 
-def test_a_process_runs_where_its_module_was_chosen() -> None:
+def test_a_process_whose_module_was_not_chosen_is_not_run() -> None:
     toc, _ = sample_contents()
     chosen = select(toc, CpuArch.AARCH64, functions=("dns",))
-    assert [process.name for process in processes_of(toc, chosen)] == ["helper"]
-    assert len(processes_of(toc, select(toc, CpuArch.AARCH64))) == 2
+    assert [process.name for process in processes_of(toc, chosen, CpuArch.AARCH64)] == ["helper"]
+    assert len(processes_of(toc, select(toc, CpuArch.AARCH64), CpuArch.AARCH64)) == 2
 
 
 def test_too_many_names_in_all_modules_are_refused() -> None:
