@@ -37,6 +37,7 @@ from firmware_mgr.link.session import Session
 from firmware_mgr.link.transport import LinkStream
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.package.layout import FORMAT_VERSION
 
 log = logging.getLogger("agent")
 
@@ -344,6 +345,7 @@ class Agent:
             key_renewed=not self._identity.kept,
             settings=self._settings.digest,
             mac="" if self._lease is None else self._lease.mac,
+            package_format=FORMAT_VERSION,
         )
 
     def _last_lease(self) -> str | None:

@@ -95,7 +95,7 @@ def test_altered_content_is_refused(folder: Path) -> None:
     data = bytearray((folder / "t.fwp").read_bytes())
     data[-1] ^= 1
     (folder / "t.fwp").write_bytes(data)
-    with pytest.raises(PackageRefused, match="usr/bin/tool: content was altered"):
+    with pytest.raises(PackageRefused, match="usr/bin/tool: piece 0: content was altered"):
         run(package.app, "verify", "t.fwp", "--keys", "keys")
 
 
