@@ -35,8 +35,8 @@ from firmware_mgr.package.table import decode_table, encode_table
 from firmware_mgr.package.table_1 import decode_table_1
 
 REFUSED = (PackageFormatError, PackageRefused)
-WHOLE, HEADER, TABLE, TABLE_1, SET, COMPOSITE, INFORMATION, SUBSTANCE, PATHS = range(9)
-PLAYS = 9
+WHOLE, HEADER, TABLE, TABLE_1, SET, COMPOSITE, INFORMATION, SUBSTANCE, PATHS, DUMP = range(10)
+PLAYS = 10
 
 
 class EveryKey(Keyring):
@@ -73,7 +73,6 @@ def play(data: bytes) -> None:
 
 def _file(data: bytes) -> None:
     """A whole file, its CRC and its total length made right where it has a header."""
-    list(dump_lines(data))
     if len(data) < HEADER_SIZE:
         return
     draft = bytearray(data)
@@ -189,6 +188,10 @@ def _substance(data: bytes) -> None:
     substantive_signature(data, "m/__pycache__/a.pyc")
 
 
+def _dump(data: bytes) -> None:
+    assert all(line.offset >= 0 for line in dump_lines(data))
+
+
 def _paths(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     path, _, target = text.partition("\0")
@@ -213,5 +216,6 @@ _PLAYS = {
     INFORMATION: _information,
     SUBSTANCE: _substance,
     PATHS: _paths,
+    DUMP: _dump,
 }
 assert set(_PLAYS) == set(range(PLAYS))

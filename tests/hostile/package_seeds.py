@@ -34,9 +34,9 @@ def seeds() -> list[bytes]:
         found.append((kind, golden.data[header.table_offset : header.content_offset]))
     found.append((house.INFORMATION, json.dumps(INFORMATION.document()).encode()))
     found += [(house.SUBSTANCE, data) for data in substances()]
-    found += [
-        (house.PATHS, data) for data in (b"usr/bin/a\0../lib/b", b"a\0b/c", b"bin/sh\0x", "ä/ö\0ß".encode())
-    ]
+    paths = (b"usr/bin/a\0../lib/b", b"a\0b/c", b"bin/sh\0x", "ä/ö\0ß".encode())
+    found += [(house.PATHS, data) for data in paths]
+    found += [(house.DUMP, golden.data) for golden in GOLDENS[:2]]
     return [bytes([kind]) + data for kind, data in found]
 
 
