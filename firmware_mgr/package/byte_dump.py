@@ -18,6 +18,8 @@ from firmware_mgr.package.layout import FORMAT_1, HEADER, HEADER_SIZE
 
 #: What of a field's bytes is shown.
 MAX_BYTES = 16
+#: What of a file is needed: the longest legal head.
+MAX_DUMPED = HEADER_SIZE + 4 + layout.SIGNATURES_MAX * 96 + layout.MAX_TABLE
 #: Lines for one part: a damaged count shall not fill a disk.
 MAX_LINES = 100_000
 
@@ -33,8 +35,12 @@ class DumpLine:
     length: int = 0
 
 
-def dump_lines(data: bytes) -> Iterator[DumpLine]:
-    """Header, signatures and tables of a file that begins so; of content only where it lies."""
+def dump_lines(data: bytes, length: int | None = None) -> Iterator[DumpLine]:
+    """Header, signatures and tables of a file that begins so; of content only where it lies.
+
+    `length` is that of the file, when `data` is only its beginning.
+    """
+    length = len(data) if length is None else length
     yield DumpLine(0, b"", "header", "")
     yield from _fields(HEADER, data[:HEADER_SIZE], 0, "")
     if len(data) < HEADER_SIZE:
@@ -56,8 +62,8 @@ def dump_lines(data: bytes) -> Iterator[DumpLine]:
     body = _part(data, table.offset, min(table.length, layout.MAX_TABLE))
     yield from _tables(body, table.offset, header.version)
     yield DumpLine(content.offset, b"", "content", f"{content.length} bytes")
-    if header.total_length != len(data):
-        yield DumpLine(len(data), b"", "end of file", f"the header says {header.total_length} bytes")
+    if header.total_length != length:
+        yield DumpLine(length, b"", "end of file", f"the header says {header.total_length} bytes")
 
 
 def _part(data: bytes, start: int, length: int) -> bytes:
