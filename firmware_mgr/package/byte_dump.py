@@ -82,11 +82,11 @@ def _tables(data: bytes, base: int, version: int) -> Iterator[DumpLine]:
             said = f"{8 + length} bytes expected from {base + at}"
             yield DumpLine(base + len(data), b"", "ends too early", said)
         start = base + at + 8
-        if kind in _COUNTED:
-            count, record, old = _COUNTED[kind]
+        if kind in COUNTED:
+            count, record, old = COUNTED[kind]
             yield from _counted(body, start, count, old if version == FORMAT_1 else record)
-        elif kind in _SINGLE:
-            record, old = _SINGLE[kind]
+        elif kind in SINGLE:
+            record, old = SINGLE[kind]
             yield from _fields(old if version == FORMAT_1 else record, body, start, "")
         at += 8 + length
 
@@ -152,14 +152,14 @@ def _shown(value: Any) -> str:
 
 
 #: Tables of counted records: size of the count, the record, and that of format 1.
-_COUNTED = {
+COUNTED = {
     lt.TABLE_MODULES: (4, lt.MODULE, layout_1.MODULE),
     lt.TABLE_PROCESSES: (2, lt.PROCESS, lt.PROCESS),
     lt.TABLE_GROUPS: (2, lt.GROUP, lt.GROUP),
     lt.TABLE_MEMBERS: (2, lt.MEMBER, lt.MEMBER),
 }
 #: Tables of one record.
-_SINGLE = {
+SINGLE = {
     lt.TABLE_PACKAGE: (lt.PACKAGE, layout_1.PACKAGE),
     lt.TABLE_BUNDLE: (lt.BUNDLE, lt.BUNDLE),
     lt.TABLE_TARGETS: (lt.TARGETS, lt.TARGETS),

@@ -20,7 +20,7 @@ CHUNK = 64 << 10
 
 
 class _Reader(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes: ...
 
 
 def stream_module(
@@ -88,10 +88,8 @@ class _Stored:
         self._digest = digest
         self._length = 0
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, none at the end; all when negative."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(CHUNK), b""))
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

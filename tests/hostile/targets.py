@@ -93,7 +93,6 @@ TARGETS = {
             "package/layout_1.py",
             "package/head.py",
             "package/forms.py",
-            "package/checks.py",
             "package/table.py",
             "package/table_1.py",
             "package/process_form.py",

@@ -91,31 +91,31 @@ def test_a_bit_turned_over_is_refused_or_says_something_else_in_the_one_encoding
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda raw: raw[5].update(name=b"No Name"), "not a composite image name"),
-        (lambda raw: raw[5].update(build_date=1 << 40), "build date"),
-        (lambda raw: raw[7].update(slots=[b"03"]), "not a slot"),
-        (lambda raw: raw[7].update(slots=[b"1/3"]), "not written in its one way"),
-        (lambda raw: raw[7].update(boards=[b"b", b"a"]), "not sorted and unique"),
-        (lambda raw: raw[7].update(classes=[b"a\x1b"]), "not a card class name"),
+        (lambda raw: raw[5].update({"name": b"No Name"}), "not a composite image name"),
+        (lambda raw: raw[5].update({"build_date": 1 << 40}), "build date"),
+        (lambda raw: raw[7].update({"slots": [b"03"]}), "not a slot"),
+        (lambda raw: raw[7].update({"slots": [b"1/3"]}), "not written in its one way"),
+        (lambda raw: raw[7].update({"boards": [b"b", b"a"]}), "not sorted and unique"),
+        (lambda raw: raw[7].update({"classes": [b"a\x1b"]}), "not a card class name"),
         (lambda raw: raw[6].clear(), "illegal number of members"),
         (lambda raw: raw[6].append(raw[6][-1]), "not sorted and unique"),
         (lambda raw: raw[6].reverse(), "not sorted and unique"),
-        (lambda raw: raw[6][0].update(kind=9), "unknown kind of member"),
-        (lambda raw: raw[6][0].update(reserved=1), "reserved field"),
-        (lambda raw: raw[6][0].update(kind=3), "wrong files"),
-        (lambda raw: raw[6][0].update(version=b""), "not a version"),
+        (lambda raw: raw[6][0].update({"kind": 9}), "unknown kind of member"),
+        (lambda raw: raw[6][0].update({"reserved": 1}), "reserved field"),
+        (lambda raw: raw[6][0].update({"kind": 3}), "wrong files"),
+        (lambda raw: raw[6][0].update({"version": b""}), "not a version"),
         (lambda raw: raw[6][0].files.pop(), "wrong files"),
         (lambda raw: raw[6][0].files.append(raw[6][0].files[-1]), "not sorted and unique"),
-        (lambda raw: raw[6][0].files[0].update(name=b"../boot.img"), "leaves its place"),
-        (lambda raw: raw[6][0].files[0].update(name=b".."), "leaves its place"),
-        (lambda raw: raw[6][0].files[0].update(name=b"/etc/passwd"), "not a normalised relative path"),
-        (lambda raw: raw[6][0].files[1].update(offset=0), "gap or overlap"),
-        (lambda raw: raw[6][0].files[1].update(offset=1 << 63), "outside of content"),
-        (lambda raw: raw[6][0].files[0].update(length=(1 << 64) - 1), "illegal length"),
-        (lambda raw: raw[6][0].files[0].update(length=0), "number of pieces"),
-        (lambda raw: raw[6][1].files[0].pieces[0].update(compression=1), "do not shrink"),
-        (lambda raw: raw[6][1].files[0].update(name=b"other.fwp"), "wrong files"),
-        (lambda raw: raw[6][2].files[0].update(length=(1 << 20) + 1), "number of pieces|illegal length"),
+        (lambda raw: raw[6][0].files[0].update({"name": b"../boot.img"}), "leaves its place"),
+        (lambda raw: raw[6][0].files[0].update({"name": b".."}), "leaves its place"),
+        (lambda raw: raw[6][0].files[0].update({"name": b"/etc/passwd"}), "not a normalised relative path"),
+        (lambda raw: raw[6][0].files[1].update({"offset": 0}), "gap or overlap"),
+        (lambda raw: raw[6][0].files[1].update({"offset": 1 << 63}), "outside of content"),
+        (lambda raw: raw[6][0].files[0].update({"length": (1 << 64) - 1}), "illegal length"),
+        (lambda raw: raw[6][0].files[0].update({"length": 0}), "number of pieces"),
+        (lambda raw: raw[6][1].files[0].pieces[0].update({"compression": 1}), "do not shrink"),
+        (lambda raw: raw[6][1].files[0].update({"name": b"other.fwp"}), "wrong files"),
+        (lambda raw: raw[6][2].files[0].update({"length": (1 << 20) + 1}), "number of pieces|illegal length"),
     ],
 )
 def test_what_is_wrong_is_named(change: Callable[[dict[int, Any]], None], complaint: str) -> None:
@@ -181,9 +181,9 @@ def test_a_boot_image_comes_out_as_it_went_in(tmp_path: Path) -> None:
 def test_a_member_signed_by_nobody_known_is_refused_though_the_whole_is_trusted(tmp_path: Path) -> None:
     stranger = build_bundle(SET_HEAD, SET_SOURCES, [OTHER_KEY])
     (tmp_path / "set").write_bytes(stranger)
-    with BundleFile.open(tmp_path / "set", keyring_of([OTHER_KEY])) as opened:
-        with pytest.raises(PackageRefused, match="unknown key"):
-            opened.check_content()
+    by_stranger = BundleFile.open(tmp_path / "set", keyring_of([OTHER_KEY]))
+    with by_stranger as opened, pytest.raises(PackageRefused, match="unknown key"):
+        opened.check_content()
     with BundleFile.open(tmp_path / "set", BOTH_KEYS) as opened:
         opened.check_content()
     for keyring, complaint in ((KEYRING, "unknown key"), (Keyring({}), "no key is trusted")):
