@@ -98,7 +98,7 @@ def build_bundle(
     """
     bundle, content = pack_bundle(head, sources)
     when = bundle.build_date if signed_at is None else signed_at
-    return seal(encode_bundle(bundle), content, signing_keys, head.kind, when)
+    return seal(encode_bundle(bundle), content, signing_keys, head.kind, signed_at=when)
 
 
 def pack_bundle(head: BundleHead, sources: Iterable[MemberSource]) -> tuple[Bundle, bytes]:

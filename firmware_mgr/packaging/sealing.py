@@ -22,7 +22,8 @@ def seal(
     content: bytes,
     signing_keys: Sequence[SigningKey],
     kind: EnvelopeKind = EnvelopeKind.PACKAGE,
-    signed_at: int = 0,
+    *,
+    signed_at: int,
 ) -> bytes:
     """Header, signatures, table and content as one file. `signed_at` in seconds since 1970-01-01 UTC."""
     keys = sorted({key.id: key for key in signing_keys}.values(), key=lambda key: key.id)

@@ -208,7 +208,7 @@ def test_content_longer_than_its_modules_is_refused() -> None:
     header = parse_header(head[:HEADER_SIZE])
     table = head[header.table_offset :]
     with pytest.raises(PackageFormatError, match="content has another length"):
-        read(seal(table, b"x" * (header.content_length + 1), [KEY]))
+        read(seal(table, b"x" * (header.content_length + 1), [KEY], signed_at=SIGNED_AT))
 
 
 def test_byte_range_of_a_module_holds_its_stored_bytes() -> None:

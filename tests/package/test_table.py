@@ -37,7 +37,7 @@ from firmware_mgr.package.table import decode_table, encode_table
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, pack, seal
 from firmware_mgr.packaging.storing import store_file
 
-from .samples import HEAD, KEY, SERVER, flip, read, sample_contents
+from .samples import HEAD, KEY, SERVER, SIGNED_AT, flip, read, sample_contents
 
 TABLE = encode_table(sample_contents()[0])
 
@@ -233,7 +233,7 @@ def test_counts_over_their_bounds_are_refused_before_anything_is_read() -> None:
 
 def test_a_malformed_table_is_refused_though_it_is_signed() -> None:
     with pytest.raises(PackageFormatError, match="left over"):
-        read(seal(TABLE + b"\0", sample_contents()[1], [KEY]))
+        read(seal(TABLE + b"\0", sample_contents()[1], [KEY], signed_at=SIGNED_AT))
 
 
 def test_a_path_for_every_cpu_stands_alone() -> None:

@@ -21,7 +21,7 @@ from firmware_mgr.package.layout import HEADER_SIZE, EnvelopeKind
 from firmware_mgr.package.reader import PackageFile, parse_header, verify_contents
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package, pack, seal
 
-from .samples import HEAD, KEY, KEYRING, SOURCES, head_of, read, sample, sample_contents
+from .samples import HEAD, KEY, KEYRING, SIGNED_AT, SOURCES, head_of, read, sample, sample_contents
 
 U64 = (1 << 64) - 1
 
@@ -52,7 +52,7 @@ def layout_of_sample() -> bytes:
 
 def refused(table: bytes, complaint: str) -> None:
     with pytest.raises(PackageFormatError, match=complaint):
-        read(seal(table, sample_contents()[1], [KEY]))
+        read(seal(table, sample_contents()[1], [KEY], signed_at=SIGNED_AT))
 
 
 @pytest.mark.parametrize("length", [U64, U64 - 159, 1 << 63, (1 << 32) + 1, (1 << 31) + 100])
@@ -220,7 +220,7 @@ def test_trailing_bytes_are_refused_at_the_end_of_every_part(tmp_path: Path) -> 
     table, (_, content) = layout_of_sample(), sample_contents()
     refused(table + b"\0", "left over")
     with pytest.raises(PackageFormatError, match="content has another length"):
-        read(seal(table, content + b"\0", [KEY]))
+        read(seal(table, content + b"\0", [KEY], signed_at=SIGNED_AT))
     path = tmp_path / "longer.fwp"
     path.write_bytes(sample() + b"PK\5\6" + bytes(18))
     with pytest.raises(PackageFormatError, match="another length"):
@@ -249,7 +249,7 @@ def test_a_frame_cannot_bring_more_than_its_piece(tmp_path: Path) -> None:
     assert header.kind is EnvelopeKind.PACKAGE
     content = content[: module.offset] + bomb + content[module.offset + module.pieces[0].stored_length :]
     path = tmp_path / "bomb.fwp"
-    path.write_bytes(seal(tables, content, [KEY]))
+    path.write_bytes(seal(tables, content, [KEY], signed_at=SIGNED_AT))
     with (
         PackageFile.open(path, KEYRING) as package,
         pytest.raises(PackageRefused, match="frame does not fit"),

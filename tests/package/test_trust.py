@@ -23,6 +23,7 @@ from .samples import (
     KEY,
     KEYRING,
     OTHER_KEY,
+    SIGNED_AT,
     SOURCES,
     SOURCES_2,
     head_of,
@@ -202,4 +203,4 @@ def test_a_package_names_itself_by_the_digest_of_the_whole_file(tmp_path: Path) 
 
 def test_a_table_over_its_bound_is_not_sealed() -> None:
     with pytest.raises(UsageError, match="too long"):
-        seal(bytes(layout.MAX_TABLE + 1), b"", [KEY])
+        seal(bytes(layout.MAX_TABLE + 1), b"", [KEY], signed_at=SIGNED_AT)
