@@ -38,6 +38,7 @@ from firmware_mgr.link.session import Session
 from firmware_mgr.link.transport import LinkStream
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.package.layout import FORMAT_VERSION
 
 log = logging.getLogger("agent")
 
@@ -349,6 +350,7 @@ class Agent:
             key_renewed=not self._identity.kept,
             settings=self._settings.digest,
             mac="" if self._lease is None else self._lease.mac,
+            package_format=FORMAT_VERSION,
         )
 
     def _last_lease(self) -> str | None:
@@ -522,7 +524,7 @@ class Agent:
             stored = self._inspection.packages.get(ref.digest)
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
-            packages.append(InstalledPackage(ref, stored.toc, stored.modules))
+            packages.append(InstalledPackage(ref, stored.toc, stored.modules, stored.processes))
         await self._runner.start(set_digest.short, packages, store.extent, self._settings.current)
 
 

@@ -22,9 +22,10 @@ from firmware_mgr.link.messages import (
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import SoftwareSet
-from firmware_mgr.package.contents import WITHOUT_CONTENT, Module, TableOfContents, select
+from firmware_mgr.package.contents import WITHOUT_CONTENT, Module, TableOfContents, processes_of, select
 from firmware_mgr.package.head import parse_header, verify_contents
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.process import ProcessSpec
 from firmware_mgr.package.trust import Trust
 
 #: Called with what is being read back.
@@ -33,12 +34,16 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StoredPackage:
-    """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged."""
+    """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged.
+
+    `modules` and `processes` are those that this card gets.
+    """
 
     entry: PackageEntry
     toc: TableOfContents
     modules: tuple[Module, ...]
     bad: tuple[Module, ...]
+    processes: tuple[ProcessSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +149,7 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
             for module in content_modules(modules)
             if module.sha256 in bad_blobs or not store.has(module.sha256)
         )
-        found[digest] = StoredPackage(entry, toc, modules, bad)
+        found[digest] = StoredPackage(entry, toc, modules, bad, processes_of(toc, modules, cpu))
     return found
 
 

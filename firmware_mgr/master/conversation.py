@@ -21,7 +21,7 @@ from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
 from firmware_mgr.master.settings_desk import SettingsDesk
-from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, unstored
+from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, unstored, within_reach
 from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.master.wishes import Wishes
 from firmware_mgr.model.errors import PeerError, UsageError
@@ -193,11 +193,14 @@ class Conversation:
         record = entry.record
         how = self._provisioning(entry)
         if record.wanted is not None and self._desk.behind_barrier(entry.slot):
-            return judge_fresh(hello, record.wanted, how)
-        last_good = record.last_good
-        if last_good is not None and not self._engine.roster.has(last_good):
-            last_good = None  # removed while the card was away
-        return judge(hello, record.wanted, last_good, frozenset(record.rejected), how)
+            verdict = judge_fresh(hello, record.wanted, how)
+        else:
+            last_good = record.last_good
+            if last_good is not None and not self._engine.roster.has(last_good):
+                last_good = None  # removed while the card was away
+            verdict = judge(hello, record.wanted, last_good, frozenset(record.rejected), how)
+        formats = {package.digest: package.format for package in self._engine.roster.packages}
+        return within_reach(verdict, hello, formats)
 
     def _provisioning(self, entry: Entry) -> Provisioning:
         """In which order the card is provisioned; an agent of version 1 knows only one."""

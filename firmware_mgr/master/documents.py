@@ -172,7 +172,8 @@ class PackageRecord:
     """A package (R-1.1). `cpus` are names of CPU architectures, or NEUTRAL_CPU; `contents` sums up its signed
     table of contents for people.
 
-    `signed_by` are the ids of the keys that signed it; empty when an older master added it.
+    `signed_by` are the ids of the keys that signed it; empty when an older master added it. `format` is that
+    of the file: not every agent reads every format.
     """
 
     name: str
@@ -182,6 +183,7 @@ class PackageRecord:
     cpus: tuple[str, ...]
     added_at: float
     contents: dict[str, Any] = field(default_factory=dict)
+    format: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name, "package")
@@ -275,7 +277,8 @@ IMAGE: Final = Schema(
         2: lambda fields: {**fields, "root": None, "takes_test": False},
     },
 )
-PACKAGE: Final = Schema("package", PackageRecord)
+#: Schema 1 knew packages of format 1 only.
+PACKAGE: Final = Schema("package", PackageRecord, 2, {1: lambda fields: {**fields, "format": 1}})
 OPERATION: Final = Schema("operation", OperationRecord)
 
 

@@ -144,7 +144,7 @@ class Intake:
         with PackageFile.open(file, trust.held()) as package:
             package.check_content()
             ref = package.reference()
-            toc = package.toc
+            toc, version = package.toc, package.header.version
             signed_by = sorted(signature.key for signature in package.signatures)
             cpus = sorted({module.cpu.value for module in toc.modules if module.cpu is not None}) or [
                 NEUTRAL_CPU
@@ -159,7 +159,7 @@ class Intake:
             "role": role.value,
         }
         return PackageRecord(
-            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents
+            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents, version
         )
 
 

@@ -73,7 +73,7 @@ def build_release(
     version = corpus.version(entry, release)
     imported = import_debs(ImportOrder(tuple(debs), entry.name, version, entry.outside, entry.extra))
     toc, content = imported.pack()
-    package = seal(encode_table(toc), content, keys)
+    package = seal(encode_table(toc), content, keys, signed_at=toc.build_date)
     elf = frozenset((s.path, s.cpu) for s in imported.sources if s.data.startswith(ELF_MAGIC))
     return Built(imported, toc, elf, Digest.of(package), len(package))
 

@@ -15,13 +15,13 @@ from firmware_mgr.imaging.debs import DEBIAN_ARCH
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import (
-    MAX_BUILD_DATE,
     MAX_MODE,
     RUNNABLE,
     Dependency,
     ModuleKind,
     TableOfContents,
 )
+from firmware_mgr.package.layout import MAX_TIME
 from firmware_mgr.package.table import encode_table
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, pack, seal
 from firmware_mgr.packaging.deb_file import ContentPool, DebPackage, read_deb_file
@@ -64,7 +64,7 @@ class Imported:
     def build(self, signing_keys: Sequence[SigningKey]) -> bytes:
         """The package file. Raises UsageError."""
         toc, content = self.pack()
-        return seal(encode_table(toc), content, signing_keys)
+        return seal(encode_table(toc), content, signing_keys, signed_at=self.head.build_date)
 
     def pack(self) -> tuple[TableOfContents, bytes]:
         """Table and content, not signed. Raises UsageError."""
@@ -256,7 +256,7 @@ def _note_servers(
 def _build_date(debs: Sequence[DebPackage], source_date: int | None) -> tuple[int, str]:
     if source_date is not None:
         return source_date, "SOURCE_DATE_EPOCH"
-    return min(max(deb.newest for deb in debs), MAX_BUILD_DATE), "the newest member of any data.tar"
+    return min(max(deb.newest for deb in debs), MAX_TIME), "the newest member of any data.tar"
 
 
 def _head(order: ImportOrder, needs: Mapping[CpuArch, Sequence[Need]], build_date: int) -> PackageHead:
@@ -277,9 +277,10 @@ def _head(order: ImportOrder, needs: Mapping[CpuArch, Sequence[Need]], build_dat
 def _once(dependencies: set[Dependency]) -> tuple[Dependency, ...]:
     """Each package once: one without a constraint gives way to one that has it. Raises UsageError."""
     constrained = {dependency.name for dependency in dependencies if dependency.constraint}
-    kept = sorted(d for d in dependencies if d.constraint or d.name not in constrained)
+    wanted = [one for one in dependencies if one.constraint or one.name not in constrained]
+    kept = sorted(wanted, key=lambda one: (one.place, one.constraint))
     for one, other in pairwise(kept):
-        if one.name == other.name:
+        if one.place == other.place:
             raise UsageError(
                 "two local dependencies on one package",
                 where=one.name,

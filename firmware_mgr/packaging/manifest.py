@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, check_name, check_version
-from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, ModuleKind
+from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, Group, ModuleKind
 from firmware_mgr.package.paths import check_link_target, check_place
 from firmware_mgr.package.process import ProcessSpec, Readiness, Restart, User, parse_user
 from firmware_mgr.packaging.build import PackageHead
@@ -120,6 +120,22 @@ class DependencyEntry(Section):
     constraint: str = ""
 
 
+class LimitedEntry(DependencyEntry):
+    """A dependency that may hold on cards of some boards only: `boards = ["qemu-aarch64"]`."""
+
+    boards: Texts = ()
+
+
+class GroupEntry(Section):
+    """Modules that are asked for together, as a feature. `modules` are paths, or patterns as in `take`."""
+
+    name: str
+    summary: str = ""
+    wanted: bool = True
+    modules: Texts = ()
+
+
+Limited = Annotated[tuple[LimitedEntry, ...], Field(strict=False)]
 Dependencies = Annotated[tuple[DependencyEntry, ...], Field(strict=False)]
 
 
@@ -129,8 +145,8 @@ class About(Section):
     name: Annotated[str, AfterValidator(_package_name)]
     version: Annotated[str, AfterValidator(_version)]
     build_date: Annotated[int, BeforeValidator(_build_date), Field(ge=0)]
-    local_dependencies: Dependencies = ()
-    remote_dependencies: Dependencies = ()
+    local_dependencies: Limited = ()
+    remote_dependencies: Limited = ()
     upgrades: Dependencies = ()
 
 
@@ -237,6 +253,7 @@ class Manifest(Section):
     file: Annotated[tuple[FileEntry, ...], Field(strict=False)] = ()
     symlink: Annotated[tuple[SymlinkEntry, ...], Field(strict=False)] = ()
     directory: Annotated[tuple[DirectoryEntry, ...], Field(strict=False)] = ()
+    group: Annotated[tuple[GroupEntry, ...], Field(strict=False)] = ()
     debian: DebianEntry | None = None
     process: Annotated[tuple[ProcessEntry, ...], Field(strict=False)] = ()
     folder: Path
@@ -252,6 +269,7 @@ class Manifest(Section):
             remote_dependencies=dependencies_of(about.remote_dependencies),
             upgrades=dependencies_of(about.upgrades),
             processes=tuple(process.spec() for process in self.process),
+            groups=tuple(Group(group.name, group.summary, group.wanted) for group in self.group),
         )
 
 
@@ -313,4 +331,11 @@ def _expected(message: str) -> str:
 
 def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
     """As the package's head has them."""
-    return tuple(Dependency(entry.name, entry.constraint) for entry in entries)
+    return tuple(
+        Dependency(
+            entry.name,
+            entry.constraint,
+            tuple(sorted(set(entry.boards))) if isinstance(entry, LimitedEntry) else (),
+        )
+        for entry in entries
+    )
