@@ -216,7 +216,7 @@ def _change(
     for package in moved:
         relatives = _relatives(among, package)
         because = tuple(one for one in after if one in relatives)
-        steps.append(Step(StepKind.MOVED, package, why, because, was=package))
+        steps.append(Step(StepKind.MOVED, package, why, because, current.get(package.name)))
     return Change(PackageList(after, current.board), tuple(steps))
 
 
