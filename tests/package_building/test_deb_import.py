@@ -183,8 +183,10 @@ def test_a_missing_deb_is_named_with_who_wants_it_and_what_would_do(without: str
 
 
 def test_a_missing_deb_is_named_with_its_library(tmp_path: Path) -> None:
-    deb = write_deb(tmp_path, {"usr/bin/x": File(program("libssl.so.3"), 0o755)}, Depends="libssl3 (>= 3), y")
-    with pytest.raises(UsageError, match=r"libssl3 \(>= 3\).*with libssl\.so\.3 \(of usr/bin/x\); y for"):
+    deb = write_deb(
+        tmp_path, {"usr/bin/x": File(program("libssl.so.3"), 0o755)}, Depends="libssl3 (>= 3), yy"
+    )
+    with pytest.raises(UsageError, match=r"libssl3 \(>= 3\).*with libssl\.so\.3 \(of usr/bin/x\); yy for"):
         bring([deb])
 
 
@@ -238,9 +240,9 @@ def test_a_damaged_elf_file_is_named_with_a_way_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("debs", "says"),
     [
-        ([("a", "mips", "1")], "for a CPU that no card has"),
-        ([("a", "arm64", "1"), ("a", "arm64", "2")], "two .debs of one package and architecture"),
-        ([("a", "arm64", "1"), ("a", "armhf", "2")], "of different versions"),
+        ([("aa", "mips", "1")], "for a CPU that no card has"),
+        ([("aa", "arm64", "1"), ("aa", "arm64", "2")], "two .debs of one package and architecture"),
+        ([("aa", "arm64", "1"), ("aa", "armhf", "2")], "of different versions"),
     ],
 )
 def test_debs_that_do_not_go_together_are_refused(
@@ -251,7 +253,7 @@ def test_debs_that_do_not_go_together_are_refused(
 
 
 def test_a_rebuild_for_one_cpu_is_the_same_version(tmp_path: Path) -> None:
-    debs = [write_deb(tmp_path, {}, "a", "arm64", "1-1"), write_deb(tmp_path, {}, "a", "armhf", "1-1+b2")]
+    debs = [write_deb(tmp_path, {}, "aa", "arm64", "1-1"), write_deb(tmp_path, {}, "aa", "armhf", "1-1+b2")]
     assert len(bring(debs).report.debs) == 2
 
 
