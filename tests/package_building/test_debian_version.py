@@ -51,7 +51,8 @@ def test_relations_are_read_with_alternatives_versions_and_architectures() -> No
 
 
 def test_a_control_file_is_read_with_lines_that_go_on() -> None:
-    raw = b"Package: aa\nVersion: 1\nArchitecture: all\nSource: bb (2)\nDepends: xx,\n yy (= 1)\nPre-Depends: zz\n"
+    raw = b"Package: aa\nVersion: 1\nArchitecture: all\nSource: bb (2)\n"
+    raw += b"Depends: xx,\n yy (= 1)\nPre-Depends: zz\n"
     control = parse_control(raw, "a.deb")
     assert (control.name, control.source) == ("aa", "bb")
     assert [str(group[0]) for group in control.depends] == ["zz", "xx", "yy (= 1)"]
