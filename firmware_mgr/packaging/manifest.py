@@ -107,13 +107,11 @@ Model = TypeVar("Model", bound=BaseModel)
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class Section(BaseModel):
-    """A part of a manifest: nothing but what is listed."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class DependencyEntry(Section):
+class DependencyEntry(_Section):
     """`{ name = "base", constraint = ">= 1.2" }`."""
 
     name: Annotated[str, AfterValidator(_package_name)]
@@ -123,7 +121,7 @@ class DependencyEntry(Section):
 Dependencies = Annotated[tuple[DependencyEntry, ...], Field(strict=False)]
 
 
-class About(Section):
+class About(_Section):
     """What the package is."""
 
     name: Annotated[str, AfterValidator(_package_name)]
@@ -134,7 +132,7 @@ class About(Section):
     upgrades: Dependencies = ()
 
 
-class FileEntry(Section):
+class FileEntry(_Section):
     """A file from beside the manifest. Without a mode, programs get 0755 and all else 0644."""
 
     path: PathText
@@ -152,7 +150,7 @@ class FileEntry(Section):
         return self.mode if self.mode is not None else default_mode(self.kind)
 
 
-class SymlinkEntry(Section):
+class SymlinkEntry(_Section):
     """A symbolic link with a relative target."""
 
     path: PathText
@@ -160,14 +158,14 @@ class SymlinkEntry(Section):
     cpu: Cpu = None
 
 
-class DirectoryEntry(Section):
+class DirectoryEntry(_Section):
     """A directory that is empty, or has a mode of its own."""
 
     path: PathText
     mode: Mode = 0o755
 
 
-class TakeEntry(Section):
+class TakeEntry(_Section):
     """Files out of Debian packages: a path or a pattern such as `usr/lib/lighttpd/mod_*.so`."""
 
     path: str
@@ -175,7 +173,7 @@ class TakeEntry(Section):
     function: str = ""
 
 
-class DebianEntry(Section):
+class DebianEntry(_Section):
     """Debian packages to take files from, with all the libraries that those need.
 
     `assumed` are packages that count as present, and so are not fetched. `locks` has a lock file for each
@@ -198,7 +196,7 @@ class DebianEntry(Section):
             raise UsageError("unknown CPU", where="[debian.locks]", expected=known, found=found) from None
 
 
-class ProcessEntry(Section):
+class ProcessEntry(_Section):
     """A process to run; see SPEC-package §4.3. The stop signal is named as in `TERM`."""
 
     name: str
@@ -230,7 +228,7 @@ class ProcessEntry(Section):
         )
 
 
-class Manifest(Section):
+class Manifest(_Section):
     """A whole manifest. `folder` is where it lies: sources and lock files are named from there."""
 
     package: About
@@ -248,9 +246,9 @@ class Manifest(Section):
             name=about.name,
             version=about.version,
             build_date=about.build_date,
-            local_dependencies=dependencies_of(about.local_dependencies),
-            remote_dependencies=dependencies_of(about.remote_dependencies),
-            upgrades=dependencies_of(about.upgrades),
+            local_dependencies=_dependencies(about.local_dependencies),
+            remote_dependencies=_dependencies(about.remote_dependencies),
+            upgrades=_dependencies(about.upgrades),
             processes=tuple(process.spec() for process in self.process),
         )
 
@@ -311,6 +309,5 @@ def _expected(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("expected ")
 
 
-def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
-    """As the package's head has them."""
+def _dependencies(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
     return tuple(Dependency(entry.name, entry.constraint) for entry in entries)

@@ -12,6 +12,7 @@ from firmware_mgr.imaging.tree import File, Folder, Link, Node
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.package.contents import Dependency, ModuleKind
+from firmware_mgr.packaging.build import pack
 from firmware_mgr.packaging.deb_import import Imported, ImportOrder, import_debs
 from firmware_mgr.packaging.import_manifest import ExtraManifest, load_extra
 from firmware_mgr.packaging.import_notes import NoteKind
@@ -103,7 +104,7 @@ def test_three_cpus_and_a_package_for_all_are_merged(tmp_path: Path) -> None:
     for cpu in CpuArch:
         loader = f"usr/{LOADER_FOLDER[cpu]}/{LOADER[cpu]}"
         assert by_cpu[loader] == [cpu]
-    toc, _ = imported.pack()
+    toc, _ = pack(imported.head, imported.sources)
     assert (toc.local_dependencies, toc.build_date) == ((), BUILT)
 
 
@@ -455,7 +456,7 @@ def test_the_extra_manifest_says_what_no_tool_can_see(tmp_path: Path) -> None:
     assert {"clock", "so:libextra.so.1", "so:libssl.so.3"} <= set(server.consumes)
     assert modules["usr/sbin/httpd"].link_target == "server"
     assert modules["var/lib/server"].kind is ModuleKind.DIRECTORY
-    toc, _ = imported.pack()
+    toc, _ = pack(imported.head, imported.sources)
     assert toc.local_dependencies == (Dependency("glibc"),)
     assert (toc.upgrades, toc.remote_dependencies) == ((Dependency("server", "< 2"),), (Dependency("time"),))
     (process,) = toc.processes
