@@ -20,7 +20,6 @@ from rich.text import Text
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, check_name, check_version
-from firmware_mgr.package.layout import MAX_TIME
 from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.packaging.build import write_package
 from firmware_mgr.packaging.deb_import import ImportOrder, import_debs
@@ -33,6 +32,7 @@ from firmware_mgr.packaging.keys import keyring_of, load_key
 
 SOURCE_DATE = "SOURCE_DATE_EPOCH"
 PACKAGE_SUFFIX = ".fwp"
+_DIGITS = 12  # of a time; what a package has room for is checked when it is made
 #: What heads each group of notes on the screen.
 _HEADINGS = {
     NoteKind.LEFT_OUT: "Left out",
@@ -95,7 +95,7 @@ def _source_date() -> int | None:
     text = os.environ.get(SOURCE_DATE)
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) <= MAX_TIME):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise UsageError(
             "not a time", where=f"${SOURCE_DATE}", expected="seconds since 1970", found=repr(text)
         )

@@ -22,8 +22,8 @@ from firmware_mgr.model.ids import Digest
 from firmware_mgr.packaging.deb_needs import Outside
 from firmware_mgr.packaging.debian_control import ALL
 from firmware_mgr.packaging.debian_version import DebianVersion
-from firmware_mgr.packaging.import_manifest import DropEntry, ExtraManifest, parse_depend
-from firmware_mgr.packaging.manifest import Section, Texts, validated
+from firmware_mgr.packaging.import_manifest import DropEntry, ExtraManifest, Section, parse_depend
+from firmware_mgr.packaging.manifest import Texts, validated
 
 LOCK_FORMAT: Final = 1
 LIST_NAME: Final = "corpus.toml"

@@ -15,12 +15,12 @@ from typing import Any
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.package.contents import Module, TableOfContents
-from firmware_mgr.package.table import encode_table
-from firmware_mgr.packaging.build import seal
+from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.packaging.build import write_package
 from firmware_mgr.packaging.corpus import NEW, OLD, Corpus, CorpusEntry
-from firmware_mgr.packaging.deb_import import Imported, ImportOrder, import_debs
+from firmware_mgr.packaging.deb_import import ImportOrder, import_debs
 from firmware_mgr.packaging.elf_facts import ELF_MAGIC
-from firmware_mgr.packaging.keys import SigningKey
+from firmware_mgr.packaging.keys import SigningKey, keyring_of
 
 #: What copies of .debs get as their time: years after any release, and before any.
 _OTHER_TIMES = (0, 4_000_000_000)
@@ -28,9 +28,8 @@ _OTHER_TIMES = (0, 4_000_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A package that was imported and built: its table, the places of its ELF files, and its bytes' hash."""
+    """A package as it was built: its table, the places of its ELF files, its hash and length."""
 
-    imported: Imported
     toc: TableOfContents
     elf: frozenset[tuple[str, CpuArch | None]]
     digest: Digest
@@ -67,15 +66,25 @@ class Compared:
 
 
 def build_release(
-    corpus: Corpus, entry: CorpusEntry, release: str, debs: Sequence[Path], keys: Sequence[SigningKey]
+    corpus: Corpus,
+    entry: CorpusEntry,
+    release: str,
+    debs: Sequence[Path],
+    *,
+    keys: Sequence[SigningKey],
+    out: Path,
 ) -> Built:
-    """Import and build one release from these .debs. Raises UsageError or PeerError."""
+    """Import one release from these .debs into the file `out`, and read that.
+
+    Raises UsageError or PeerError.
+    """
     version = corpus.version(entry, release)
     imported = import_debs(ImportOrder(tuple(debs), entry.name, version, entry.outside, entry.extra))
-    toc, content = imported.pack()
-    package = seal(encode_table(toc), content, keys, signed_at=toc.build_date)
+    write_package(out, imported.build(keys))
     elf = frozenset((s.path, s.cpu) for s in imported.sources if s.data.startswith(ELF_MAGIC))
-    return Built(imported, toc, elf, Digest.of(package), len(package))
+    with PackageFile.open(out, keyring_of(keys)) as package:
+        reference = package.reference()
+        return Built(package.toc, elf, reference.digest, reference.length)
 
 
 def build_twice(
@@ -91,15 +100,15 @@ def build_twice(
 
     Raises PeerError when the two packages are not the same bytes.
     """
-    first = build_release(corpus, entry, release, debs, keys)
     folder = scratch / f"{entry.name}-{release}"
     folder.mkdir(parents=True)
+    first = build_release(corpus, entry, release, debs, keys=keys, out=folder / "first.fwp")
     copies = [folder / f"{len(debs) - place}-of-{len(debs)}.deb" for place in range(len(debs))]
     for place, (deb, copy) in enumerate(zip(debs, copies, strict=True)):
         shutil.copyfile(deb, copy)
         time = _OTHER_TIMES[place % len(_OTHER_TIMES)]
         os.utime(copy, (time, time))
-    again = build_release(corpus, entry, release, list(reversed(copies)), keys)
+    again = build_release(corpus, entry, release, copies[::-1], keys=keys, out=folder / "again.fwp")
     shutil.rmtree(folder)
     if again.digest != first.digest:
         raise PeerError(

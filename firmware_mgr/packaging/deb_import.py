@@ -14,28 +14,19 @@ from pathlib import Path
 from firmware_mgr.imaging.debs import DEBIAN_ARCH
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
-from firmware_mgr.package.contents import (
-    MAX_MODE,
-    RUNNABLE,
-    Dependency,
-    ModuleKind,
-    TableOfContents,
-)
-from firmware_mgr.package.layout import MAX_TIME
-from firmware_mgr.package.table import encode_table
-from firmware_mgr.packaging.build import ModuleSource, PackageHead, pack, seal
+from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, ModuleKind
+from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package
 from firmware_mgr.packaging.deb_file import ContentPool, DebPackage, read_deb_file
 from firmware_mgr.packaging.deb_needs import Met, Need, Outside, check_needs, needs_of
 from firmware_mgr.packaging.debian_control import ALL
 from firmware_mgr.packaging.elf_facts import ELF_MAGIC
 from firmware_mgr.packaging.import_cpu import CpuImport, Patterns, check_libraries, import_for_cpu
 from firmware_mgr.packaging.import_kinds import Found
-from firmware_mgr.packaging.import_manifest import ExtraManifest
+from firmware_mgr.packaging.import_manifest import ExtraManifest, dependencies_of
 from firmware_mgr.packaging.import_notes import NoteKind, Notes
 from firmware_mgr.packaging.import_report import DebLine, ImportedModule, ImportReport
 from firmware_mgr.packaging.keys import SigningKey
 from firmware_mgr.packaging.maintainer_scripts import lines_for
-from firmware_mgr.packaging.manifest import dependencies_of
 
 _CPUS = {arch: cpu for cpu, arch in DEBIAN_ARCH.items()}
 _BY_HAND = "extra manifest"
@@ -63,12 +54,7 @@ class Imported:
 
     def build(self, signing_keys: Sequence[SigningKey]) -> bytes:
         """The package file. Raises UsageError."""
-        toc, content = self.pack()
-        return seal(encode_table(toc), content, signing_keys, signed_at=self.head.build_date)
-
-    def pack(self) -> tuple[TableOfContents, bytes]:
-        """Table and content, not signed. Raises UsageError."""
-        return pack(self.head, self.sources)
+        return build_package(self.head, self.sources, signing_keys)
 
 
 def import_debs(order: ImportOrder) -> Imported:
@@ -256,7 +242,7 @@ def _note_servers(
 def _build_date(debs: Sequence[DebPackage], source_date: int | None) -> tuple[int, str]:
     if source_date is not None:
         return source_date, "SOURCE_DATE_EPOCH"
-    return min(max(deb.newest for deb in debs), MAX_TIME), "the newest member of any data.tar"
+    return max(deb.newest for deb in debs), "the newest member of any data.tar"
 
 
 def _head(order: ImportOrder, needs: Mapping[CpuArch, Sequence[Need]], build_date: int) -> PackageHead:

@@ -13,7 +13,7 @@ from typing import Final
 
 from firmware_mgr.model.errors import PeerError
 
-_VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<rest>[A-Za-z0-9.+~:\-]+)")
+_VERSION = re.compile(r"(?:(?P<epoch>[0-9]+):)?(?P<rest>[A-Za-z0-9.+~\-]+)")
 _PARTS = re.compile(r"([^0-9]*)([0-9]*)")
 #: A rebuild of the same source: 1.0-1+b2.
 _REBUILD = re.compile(r"\+b[0-9]+$")
@@ -33,7 +33,7 @@ class DebianVersion:
         upstream, _, revision = (
             match["rest"].rpartition("-") if "-" in match["rest"] else (match["rest"], "", "")
         )
-        self._key = (int(match["epoch"] or 0), _key(upstream), _key(revision))
+        self._key = (int(match["epoch"] or 0), _key(upstream), _key(revision or "0"))
 
     @property
     def source(self) -> str:

@@ -13,7 +13,7 @@ from firmware_mgr.imaging.tree import File, Folder, Link, Node, resolve
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import MAX_MODE, ModuleKind
-from firmware_mgr.package.paths import MOUNT_POINTS
+from firmware_mgr.package.paths import MOUNT_POINTS, merged_path
 from firmware_mgr.packaging.build import ModuleSource
 from firmware_mgr.packaging.closure import library_directories
 from firmware_mgr.packaging.deb_file import DebPackage
@@ -84,7 +84,8 @@ def import_for_cpu(
     uses = {path: loader.use(path) for path in sorted(facts)}
     linked = {place for use in uses.values() for place in use.direct.values() if place is not None}
     starts = started_by(nodes)
-    parents = {parent for path in tree for parent in _parents(path)}
+    # Also of what was left out: a directory is not empty for that.
+    parents = {parent for deb in debs for e in deb.entries for parent in _parents(merged_path(e.path))}
     modules: list[ImportedModule] = []
     missing: dict[str, tuple[str, ...]] = {}
     for path, placed in sorted(tree.items()):

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.package.contents import Dependency
@@ -18,17 +18,22 @@ from firmware_mgr.package.paths import check_link_target, merged_path
 from firmware_mgr.packaging.deb_needs import Outside
 from firmware_mgr.packaging.manifest import (
     Dependencies,
+    DependencyEntry,
     DirectoryEntry,
     Kind,
     Mode,
     PathText,
     ProcessEntry,
-    Section,
     SymlinkEntry,
     Texts,
-    dependencies_of,
     validated,
 )
+
+
+class Section(BaseModel):
+    """A part of a list or manifest: nothing but what is listed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
 class AboutExtra(Section):
@@ -83,7 +88,13 @@ class ExtraManifest(Section):
         return Outside(frozenset((*self.assume, *assume)), depended)
 
     def local_dependencies(self) -> tuple[Dependency, ...]:
+        """Those that are said by hand. Raises UsageError."""
         return dependencies_of(self.package.local_dependencies)
+
+
+def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
+    """As a package's head has them. Raises UsageError."""
+    return tuple(Dependency(entry.name, entry.constraint) for entry in entries)
 
 
 def matches(path: str, pattern: str) -> bool:

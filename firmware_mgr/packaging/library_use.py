@@ -51,9 +51,9 @@ class Loader:
         direct: dict[str, str | None] = {}
         known: dict[str, str | None] = {}
         waiting = [_Loaded(path, None)]
+        self._know(known, path)
         for one in waiting:
             facts = self.facts[one.path]
-            self._know(known, one.path)
             if facts.interpreter:
                 name = posixpath.basename(facts.interpreter)
                 known.setdefault(name, self._at(facts.interpreter))
@@ -65,6 +65,7 @@ class Loader:
                     found = known[name] = self.find(name, one.path, self._chain(one))
                     if found is not None and found not in (loaded.path for loaded in waiting):
                         waiting.append(_Loaded(found, one))
+                        self._know(known, found)
                 every.setdefault(name, known[name])
                 if one.path == path:
                     direct[name] = known[name]

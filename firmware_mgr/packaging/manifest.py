@@ -107,13 +107,11 @@ Model = TypeVar("Model", bound=BaseModel)
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class Section(BaseModel):
-    """A part of a manifest: nothing but what is listed."""
-
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class DependencyEntry(Section):
+class DependencyEntry(_Section):
     """`{ name = "base", constraint = ">= 1.2" }`."""
 
     name: Annotated[str, AfterValidator(_package_name)]
@@ -126,7 +124,7 @@ class LimitedEntry(DependencyEntry):
     boards: Texts = ()
 
 
-class GroupEntry(Section):
+class GroupEntry(_Section):
     """Modules that are asked for together, as a feature. `modules` are paths, or patterns as in `take`."""
 
     name: str
@@ -139,7 +137,7 @@ Limited = Annotated[tuple[LimitedEntry, ...], Field(strict=False)]
 Dependencies = Annotated[tuple[DependencyEntry, ...], Field(strict=False)]
 
 
-class About(Section):
+class About(_Section):
     """What the package is."""
 
     name: Annotated[str, AfterValidator(_package_name)]
@@ -150,7 +148,7 @@ class About(Section):
     upgrades: Dependencies = ()
 
 
-class FileEntry(Section):
+class FileEntry(_Section):
     """A file from beside the manifest. Without a mode, programs get 0755 and all else 0644."""
 
     path: PathText
@@ -168,7 +166,7 @@ class FileEntry(Section):
         return self.mode if self.mode is not None else default_mode(self.kind)
 
 
-class SymlinkEntry(Section):
+class SymlinkEntry(_Section):
     """A symbolic link with a relative target."""
 
     path: PathText
@@ -176,14 +174,14 @@ class SymlinkEntry(Section):
     cpu: Cpu = None
 
 
-class DirectoryEntry(Section):
+class DirectoryEntry(_Section):
     """A directory that is empty, or has a mode of its own."""
 
     path: PathText
     mode: Mode = 0o755
 
 
-class TakeEntry(Section):
+class TakeEntry(_Section):
     """Files out of Debian packages: a path or a pattern such as `usr/lib/lighttpd/mod_*.so`."""
 
     path: str
@@ -191,7 +189,7 @@ class TakeEntry(Section):
     function: str = ""
 
 
-class DebianEntry(Section):
+class DebianEntry(_Section):
     """Debian packages to take files from, with all the libraries that those need.
 
     `assumed` are packages that count as present, and so are not fetched. `locks` has a lock file for each
@@ -214,7 +212,7 @@ class DebianEntry(Section):
             raise UsageError("unknown CPU", where="[debian.locks]", expected=known, found=found) from None
 
 
-class ProcessEntry(Section):
+class ProcessEntry(_Section):
     """A process to run; see SPEC-package §4.3. The stop signal is named as in `TERM`."""
 
     name: str
@@ -246,7 +244,7 @@ class ProcessEntry(Section):
         )
 
 
-class Manifest(Section):
+class Manifest(_Section):
     """A whole manifest. `folder` is where it lies: sources and lock files are named from there."""
 
     package: About
@@ -265,9 +263,9 @@ class Manifest(Section):
             name=about.name,
             version=about.version,
             build_date=about.build_date,
-            local_dependencies=dependencies_of(about.local_dependencies),
-            remote_dependencies=dependencies_of(about.remote_dependencies),
-            upgrades=dependencies_of(about.upgrades),
+            local_dependencies=_dependencies(about.local_dependencies),
+            remote_dependencies=_dependencies(about.remote_dependencies),
+            upgrades=_dependencies(about.upgrades),
             processes=tuple(process.spec() for process in self.process),
             groups=tuple(Group(group.name, group.summary, group.wanted) for group in self.group),
         )
@@ -329,8 +327,7 @@ def _expected(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("expected ")
 
 
-def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
-    """As the package's head has them."""
+def _dependencies(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
     return tuple(
         Dependency(
             entry.name,

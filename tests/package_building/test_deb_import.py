@@ -12,6 +12,7 @@ from firmware_mgr.imaging.tree import File, Folder, Link, Node
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.package.contents import Dependency, ModuleKind
+from firmware_mgr.packaging.build import pack
 from firmware_mgr.packaging.deb_import import Imported, ImportOrder, import_debs
 from firmware_mgr.packaging.import_manifest import ExtraManifest, load_extra
 from firmware_mgr.packaging.import_notes import NoteKind
@@ -103,7 +104,7 @@ def test_three_cpus_and_a_package_for_all_are_merged(tmp_path: Path) -> None:
     for cpu in CpuArch:
         loader = f"usr/{LOADER_FOLDER[cpu]}/{LOADER[cpu]}"
         assert by_cpu[loader] == [cpu]
-    toc, _ = imported.pack()
+    toc, _ = pack(imported.head, imported.sources)
     assert (toc.local_dependencies, toc.build_date) == ((), BUILT)
 
 
@@ -183,8 +184,10 @@ def test_a_missing_deb_is_named_with_who_wants_it_and_what_would_do(without: str
 
 
 def test_a_missing_deb_is_named_with_its_library(tmp_path: Path) -> None:
-    deb = write_deb(tmp_path, {"usr/bin/x": File(program("libssl.so.3"), 0o755)}, Depends="libssl3 (>= 3), y")
-    with pytest.raises(UsageError, match=r"libssl3 \(>= 3\).*with libssl\.so\.3 \(of usr/bin/x\); y for"):
+    deb = write_deb(
+        tmp_path, {"usr/bin/x": File(program("libssl.so.3"), 0o755)}, Depends="libssl3 (>= 3), yy"
+    )
+    with pytest.raises(UsageError, match=r"libssl3 \(>= 3\).*with libssl\.so\.3 \(of usr/bin/x\); yy for"):
         bring([deb])
 
 
@@ -238,9 +241,9 @@ def test_a_damaged_elf_file_is_named_with_a_way_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("debs", "says"),
     [
-        ([("a", "mips", "1")], "for a CPU that no card has"),
-        ([("a", "arm64", "1"), ("a", "arm64", "2")], "two .debs of one package and architecture"),
-        ([("a", "arm64", "1"), ("a", "armhf", "2")], "of different versions"),
+        ([("aa", "mips", "1")], "for a CPU that no card has"),
+        ([("aa", "arm64", "1"), ("aa", "arm64", "2")], "two .debs of one package and architecture"),
+        ([("aa", "arm64", "1"), ("aa", "armhf", "2")], "of different versions"),
     ],
 )
 def test_debs_that_do_not_go_together_are_refused(
@@ -251,7 +254,7 @@ def test_debs_that_do_not_go_together_are_refused(
 
 
 def test_a_rebuild_for_one_cpu_is_the_same_version(tmp_path: Path) -> None:
-    debs = [write_deb(tmp_path, {}, "a", "arm64", "1-1"), write_deb(tmp_path, {}, "a", "armhf", "1-1+b2")]
+    debs = [write_deb(tmp_path, {}, "aa", "arm64", "1-1"), write_deb(tmp_path, {}, "aa", "armhf", "1-1+b2")]
     assert len(bring(debs).report.debs) == 2
 
 
@@ -453,7 +456,7 @@ def test_the_extra_manifest_says_what_no_tool_can_see(tmp_path: Path) -> None:
     assert {"clock", "so:libextra.so.1", "so:libssl.so.3"} <= set(server.consumes)
     assert modules["usr/sbin/httpd"].link_target == "server"
     assert modules["var/lib/server"].kind is ModuleKind.DIRECTORY
-    toc, _ = imported.pack()
+    toc, _ = pack(imported.head, imported.sources)
     assert toc.local_dependencies == (Dependency("glibc"),)
     assert (toc.upgrades, toc.remote_dependencies) == ((Dependency("server", "< 2"),), (Dependency("time"),))
     (process,) = toc.processes

@@ -79,8 +79,8 @@ def test_a_time_from_the_environment_is_taken(folder: Path, monkeypatch: pytest.
 
 
 def test_a_library_from_outside_and_a_local_dependency_are_shown(folder: Path) -> None:
-    write_deb(folder, {"usr/bin/x": File(program("libc.so.6"), 0o755)}, "x", Depends="libc6 (>= 2.34)")
-    deb = "x_1.0-1_arm64.deb"
+    write_deb(folder, {"usr/bin/x": File(program("libc.so.6"), 0o755)}, "xx", Depends="libc6 (>= 2.34)")
+    deb = "xx_1.0-1_arm64.deb"
     with pytest.raises(UsageError, match=r"libc6 \(>= 2\.34\)"):
         run(deb, "--name", "x", "--version", "1")
     assert not (folder / "x_1.fwp").exists()
@@ -89,5 +89,5 @@ def test_a_library_from_outside_and_a_local_dependency_are_shown(folder: Path) -
 
 
 def test_what_a_deb_says_moves_no_cursor(folder: Path) -> None:
-    write_deb(folder, {"usr/a\x1b[31m": File(b"x")}, "x")
-    assert "\x1b" not in run("x_1.0-1_arm64.deb", "--name", "x", "--version", "1")
+    write_deb(folder, {"usr/a\x1b[31m": File(b"x")}, "xx")
+    assert "\x1b" not in run("xx_1.0-1_arm64.deb", "--name", "x", "--version", "1")
