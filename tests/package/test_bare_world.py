@@ -5,7 +5,20 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ROOM = ("reader", "contents", "process", "keyring", "errors", "dump", "substantive", "table")
+ROOM = (
+    "reader",
+    "contents",
+    "process",
+    "keyring",
+    "errors",
+    "dump",
+    "substantive",
+    "table",
+    "root",
+    "root_chain",
+    "root_trust",
+    "trust",
+)
 #: What is installed on a card: Debian's construct, crcmod, cryptography (with cffi) and zstandard.
 ON_CARD = {
     "firmware_mgr",
