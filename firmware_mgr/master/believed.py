@@ -18,7 +18,9 @@ from firmware_mgr.package.trust import SignedPackage, Trust
 
 
 def signed_package(package: PackageRecord) -> SignedPackage:
-    return SignedPackage(package.name, package.version, int(package.contents.get("build_date", 0)))
+    """Catalogues of older masters have the build date alone."""
+    signed_at = package.contents.get("signed_at", package.contents.get("build_date", 0))
+    return SignedPackage(package.name, package.version, int(signed_at))
 
 
 def check_trusted(

@@ -154,6 +154,7 @@ class Intake:
             "modules": len(toc.modules),
             "processes": [process.name for process in toc.processes],
             "build_date": toc.build_date,
+            "signed_at": said.signed_at,
             "signed_by": signed_by,
             "role": role.value,
         }
