@@ -92,6 +92,8 @@ def _assign(name: str | None, cards: list[str], directory: Directory, as_json: b
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
+    for warning in answer["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     slots = ", ".join(answer["slots"])
     typer.echo(f"slots {slots}: " + ("in no class" if name is None else f"in class {name}"))
     typer.echo("each is brought there when it next boots; at once with: fwmgr burn-all --cards …")
@@ -136,6 +138,8 @@ def _show(one: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(one, indent=1))
         return
+    for warning in one["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     table = Table(title=f"class {one['name']}", show_header=False)
     table.add_row("cards", ", ".join(one["cards"]) or "none")
     table.add_row("packages", packages_text(one))

@@ -5,10 +5,10 @@ Pure. Knows boot images, which carry trust, and packages as the catalogue lists 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import SoftwareSet
 from firmware_mgr.package.errors import PackageRefused
@@ -18,7 +18,9 @@ from firmware_mgr.package.trust import SignedPackage, Trust
 
 
 def signed_package(package: PackageRecord) -> SignedPackage:
-    return SignedPackage(package.name, package.version, int(package.contents.get("build_date", 0)))
+    """Catalogues of older masters have the build date alone."""
+    signed_at = package.contents.get("signed_at", package.contents.get("build_date", 0))
+    return SignedPackage(package.name, package.version, int(signed_at))
 
 
 def check_trusted(
@@ -97,6 +99,16 @@ def running_warnings(
             f"fwmgr burn-all --cards {entry_slot} starts boot image {software.boot_image.version} first"
         ]
     return []
+
+
+def warnings_by(site: Callable[[], Trust], packages: Sequence[PackageRecord]) -> list[str]:
+    """`warnings` by the site's trust of today. When that is damaged, the user is told: nothing else fails."""
+    if not packages:
+        return []
+    try:
+        return warnings(packages, site())
+    except FwmgrError as e:
+        return [f"no package is accepted now: {e}"]
 
 
 def warnings(packages: Iterable[PackageRecord], trust: Trust) -> list[str]:

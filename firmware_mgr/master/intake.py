@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_mgr.link.messages import BootPieces
-from firmware_mgr.master.believed import signed_package, warnings
+from firmware_mgr.master.believed import signed_package, warnings_by
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.documents import ImageRecord, PackageRecord, StoredFile
@@ -124,8 +124,7 @@ class Intake:
 
     def package_warnings(self, packages: Sequence[PackageRecord]) -> list[list[str]]:
         """What a user should know of each package, by the site's trust of today."""
-        trust = self._trust() if packages else None
-        return [] if trust is None else [warnings([package], trust) for package in packages]
+        return [warnings_by(self._trust, [package]) for package in packages]
 
     async def add_package(self, file: Path) -> PackageRecord:
         """Raises UsageError, PackageFormatError or PackageRefused; nothing is added then."""
@@ -155,6 +154,7 @@ class Intake:
             "modules": len(toc.modules),
             "processes": [process.name for process in toc.processes],
             "build_date": toc.build_date,
+            "signed_at": said.signed_at,
             "signed_by": signed_by,
             "role": role.value,
         }

@@ -226,7 +226,7 @@ class Master:
         sets = [entry.record.wanted for entry in entries]
         chosen = {ref for one in sets if one is not None for ref in one.packages}
         packages = [package for package in self.roster.packages if package.ref in chosen]
-        said = believed.warnings(packages, self.trust())
+        said = believed.warnings_by(self.trust, packages)
         for entry in entries:
             said += self._running_warnings(entry)
         return said

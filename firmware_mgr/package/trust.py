@@ -21,7 +21,9 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SignedPackage:
-    """What a package's signed table says of it. `signed_at`: its build date, seconds since 1970."""
+    """What a package says of itself under its signatures. `signed_at`: seconds since 1970; in format 1 the
+    build date. What has no name or version of its own, such as a set of packages, has them empty.
+    """
 
     name: str
     version: str

@@ -171,6 +171,22 @@ def test_the_agents_settings_come_from_the_board(recipe: Recipe, site: SiteInput
     }
 
 
+def test_the_root_of_trust_goes_along_where_the_site_has_one(recipe: Recipe, site: SiteInputs) -> None:
+    place = "etc/fwmgr/trust/root.json"
+    assert place not in site_tree(BOARD, recipe, site)
+    (site.trust / "root.json").write_bytes(b"root")
+    assert site_tree(BOARD, recipe, site)[place] == File(b"root")
+
+
+def test_that_test_packages_are_taken_stands_in_the_settings_only_where_it_was_said(
+    recipe: Recipe, site: SiteInputs
+) -> None:
+    for takes in (False, True):
+        node = site_tree(BOARD, recipe, replace(site, takes_test=takes))["etc/fwmgr/agent.json"]
+        assert isinstance(node, File)
+        assert json.loads(node.data).get("takes_test", False) is takes
+
+
 def test_a_missing_agent_and_a_missing_key_are_named(recipe: Recipe, site: SiteInputs) -> None:
     (site.trust / "keys.json").unlink()
     with pytest.raises(UsageError, match=r"trust/keys\.json: the site's trust is incomplete"):

@@ -102,9 +102,15 @@ def test_references_carry_what_the_records_say() -> None:
 
 def test_an_image_of_schema_1_is_read_and_nobody_knows_whom_its_card_believes() -> None:
     document = IMAGE_1.to_document()
-    del document["authority"], document["keys"]
+    del document["authority"], document["keys"], document["root"], document["takes_test"]
     read = ImageRecord.from_document({**document, "schema": 1})
     assert read == replace(IMAGE_1, authority=None, keys=None)
+
+
+def test_an_image_of_schema_2_is_read_as_one_with_a_flat_keyring() -> None:
+    document = IMAGE_1.to_document()
+    del document["root"], document["takes_test"]
+    assert ImageRecord.from_document({**document, "schema": 2}) == IMAGE_1
 
 
 def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
@@ -121,11 +127,11 @@ def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
         '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}}'
     )
     assert json.dumps(IMAGE_1.to_document()) == (
-        f'{{"document": "image", "schema": 2, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '
+        f'{{"document": "image", "schema": 3, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '
         f'"length": 2500000, "pieces": {{"piece_size": 1048576, "pieces": ["{A}", "{B}", "{A}"]}}, '
         f'"files": [{{"name": "Image", "digest": "{B}", "length": 4}}, '
         f'{{"name": "initrd", "digest": "{A}", "length": 5}}], "added_at": 1.0, '
-        f'"authority": "{A}", "keys": ["{B}"]}}'
+        f'"authority": "{A}", "keys": ["{B}"], "root": null, "takes_test": false}}'
     )
     assert json.dumps(PACKAGE_1.to_document()) == (
         f'{{"document": "package", "schema": 2, "name": "lighttpd", "version": "1.4.69-1", "digest": "{B}", '

@@ -59,7 +59,7 @@ def test_the_same_signature_twice_is_one() -> None:
 
 
 def test_a_signature_for_another_package_is_refused() -> None:
-    other = build_package(HEAD, SOURCES[:3], [RELEASE])
+    other = build_package(HEAD, SOURCES[:-1], [RELEASE])
     with pytest.raises(UsageError, match="another package"):
         joined(ALICE, BOB, request=cosign.request_for(head_of(other), 2))
 
@@ -86,7 +86,7 @@ def test_an_altered_table_is_not_offered_for_signing() -> None:
     head = head_of(BUILT)
     with pytest.raises(PeerError, match="table of contents was altered"):
         cosign.request_for(flip(head, len(head) * 8 - 1), 2)
-    other = cosign.request_for(head_of(build_package(HEAD, SOURCES[:3], [RELEASE])), 2)
+    other = cosign.request_for(head_of(build_package(HEAD, SOURCES[:-1], [RELEASE])), 2)
     with pytest.raises(PeerError, match="another table"):
         SignRequest.decode(SignRequest(REQUEST.header, other.table).encode())
 

@@ -126,8 +126,11 @@ def add(path: Path) -> dict[str, Any]:
 def test_rotation_replaces_a_key_and_cards_follow_with_their_next_boot_image(site: Site) -> None:
     keepers = site.keepers
     after = keepers.package("2.0", SECOND)
+    old = site.system.build_image(BOARD, "0.9").folder
     keepers.change(retire(RELEASE, [Role.RELEASE]))
     assert keepers.chain.newest.version == 2
+    (warning,) = site.post("/v1/images", add(old))["warnings"]
+    assert "carries root of trust version 1, this site's is version 2" in warning and "image build" in warning
     late = keepers.package("2.1", RELEASE)
     assert_refused(site, "/v1/packages", add(late), "may not sign packages", "release", "second", "version 2")
 
@@ -142,6 +145,16 @@ def test_rotation_replaces_a_key_and_cards_follow_with_their_next_boot_image(sit
 
 def _signed(chain: RootChain, *keys: Any) -> RootChain:
     return root_drafts.sign(chain, keys)
+
+
+def test_a_damaged_root_stops_what_comes_in_and_is_told_with_everything_else(site: Site) -> None:
+    path = site.system.paths.root
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(FwmgrError, match=r"root\.json: not a root of trust"):
+        site.post("/v1/packages", add(site.keepers.package("2.0")))
+    (warning,) = site.set(packages=["web=1.0"])["warnings"]
+    assert "no package is accepted now" in warning and "root.json" in warning
+    assert site.card(SLOT)["in_service"]
 
 
 def test_a_root_that_does_not_follow_is_refused_and_the_old_one_stays(site: Site) -> None:
