@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Mapping
@@ -32,6 +33,8 @@ from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.api import hands_application, serve_on_socket
 
 LOG = logging.getLogger("firmware_mgr.chassis")
+#: Decides, for in-process cards, what power cuts leave on flash.
+SEED_VARIABLE = "FWMGR_SEED"
 
 
 class FirstWord:
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> int:
     os.set_inheritable(int(arguments[1]), False)
     try:
         plan = ChassisPlan.from_document(json.loads(arguments[0]))
-        machines = SimMachines(plan.paths.slot, BRIDGE) if plan.sim else BoardMachines(plan)
+        machines = _sim_machines(plan) if plan.sim else BoardMachines(plan)
         names = {board: machines.take(board) for board in plan.boards}
         # Its sockets give power over the cards, and its files hold what they burn: for their owner alone.
         os.umask(0o077)
@@ -97,6 +100,11 @@ class BoardMachines:
     ) -> QemuMachine:
         machines = self._machines[self.take(card.board)]
         return await machines.spawn(slot, card, count, netboot, console)
+
+
+def _sim_machines(plan: ChassisPlan) -> SimMachines:
+    seed = os.environ.get(SEED_VARIABLE) or secrets.token_hex(4)
+    return SimMachines(plan.paths.slot, BRIDGE, slots=len(plan.slots), seed=seed)
 
 
 def _run_locked(

@@ -51,13 +51,14 @@ class NotifySocket:
         """Raises OSError when the socket cannot be made."""
         self._path = path
         self._on_notice = on_notice
+        self._loop = asyncio.get_running_loop()
         path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             self._bind(path)
             path.chmod(0o666)  # processes run as any user
-            asyncio.get_running_loop().add_reader(self._socket, self._read)
+            self._loop.add_reader(self._socket, self._read)
         except BaseException:
             self._socket.close()
             raise
@@ -71,7 +72,8 @@ class NotifySocket:
             os.close(directory)
 
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
+        """May be called when the loop does not run."""
+        self._loop.remove_reader(self._socket)
         self._socket.close()
         self._path.unlink(missing_ok=True)
 

@@ -57,6 +57,7 @@ class ProcessLog:
         self._file = path.open("ab", buffering=0)
         self._opening = bytearray()
         self._pipe = -1
+        self._loop = asyncio.get_running_loop()
 
     @property
     def path(self) -> Path:
@@ -74,7 +75,7 @@ class ProcessLog:
         self._opening.clear()
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
-        asyncio.get_running_loop().add_reader(self._pipe, self._read)
+        self._loop.add_reader(self._pipe, self._read)
         return writer
 
     def write(self, data: bytes) -> None:
@@ -102,6 +103,7 @@ class ProcessLog:
             self._read()
 
     def close(self) -> None:
+        """May be called when the loop does not run."""
         self.drain()
         self._end_run()
         self._file.close()
@@ -121,6 +123,6 @@ class ProcessLog:
 
     def _end_run(self) -> None:
         if self._pipe >= 0:
-            asyncio.get_running_loop().remove_reader(self._pipe)
+            self._loop.remove_reader(self._pipe)
             os.close(self._pipe)
             self._pipe = -1

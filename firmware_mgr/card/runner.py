@@ -186,6 +186,20 @@ class SetRunner:
             await self._take_down()
             self._name = self._starting = None
 
+    def abandon(self) -> None:
+        """Close what is open, as a kernel does when its agent dies: nobody is stopped, told or waited for.
+
+        For agents that do not die with their process. May be called when the loop does not run.
+        """
+        members, self._members = self._members, []
+        for member in members:
+            if member.timer is not None:
+                member.timer.cancel()
+            member.log.close()
+        if self._notify is not None:
+            self._notify.close()
+            self._notify = None
+
     async def _take_down(self) -> None:
         for member in self._members:
             self._tell(member, s.Stop())

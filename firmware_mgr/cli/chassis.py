@@ -21,7 +21,7 @@ from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.client import HandsClient
-from firmware_mgr.rack.hands import HandsStatus, PowerState, SlotRegister
+from firmware_mgr.rack.hands import HandsStatus, SlotRegister
 
 app = typer.Typer(help="A virtual chassis of QEMU or in-process cards.", no_args_is_help=True)
 
@@ -145,7 +145,7 @@ def status(
         return
     typer.echo(f"{answer.kind} in {answer.directory}, pid {answer.pid}")
     typer.echo(f"network {answer.network}, master's address {answer.address}")
-    Console().print(_table(registers))
+    Console().print(slot_table(registers))
     for card in drawer:
         typer.echo(f"in the drawer: {card['name']}, {card['board']}, {card['mac']}")
 
@@ -179,11 +179,12 @@ async def _ask(client: CardsClient) -> tuple[HandsStatus, list[SlotRegister], li
     return await client.status(), await client.slots(), await client.drawer()
 
 
-def _table(registers: list[SlotRegister]) -> Table:
+def slot_table(registers: list[SlotRegister]) -> Table:
+    """What is in the slots, for people. A card within the daemon has no pid of its own."""
     table = Table("slot", "card", "MAC address", "power", "times on", "netboot lever")
     table.columns[2].min_width = len("52:54:00:f7:01:01")
     for register in registers:
-        power = f"on, pid {register.qemu_pid}" if register.power is PowerState.ON else "off"
+        power = register.power.value if register.qemu_pid is None else f"on, pid {register.qemu_pid}"
         lever = "pulled" if register.netboot_strap else ""
         count = str(register.power_on_count)
         card = register.board if register.present else "empty"

@@ -14,7 +14,7 @@ import typer
 
 from firmware_mgr.cli.chassis import DEFAULT_DIRECTORY, DIRECTORY_VARIABLE, client_for
 from firmware_mgr.model.ids import SlotId
-from firmware_mgr.rack.hands import PowerAction
+from firmware_mgr.rack.hands import PowerAction, PowerState, SlotRegister
 
 app = typer.Typer(help="The power of a slot.", no_args_is_help=True)
 
@@ -51,5 +51,10 @@ def _power(text: str, action: PowerAction, directory: Path, *, netboot: bool, as
     if as_json:
         typer.echo(json.dumps(register.document()))
         return
-    lever = ", netboot lever pulled" if register.netboot_strap and register.qemu_pid else ""
-    typer.echo(f"slot {register.slot}: power {register.power.value}{lever}")
+    typer.echo(power_line(register))
+
+
+def power_line(register: SlotRegister) -> str:
+    """The slot's power, for people. The lever's position is of no interest while there is none."""
+    lever = ", netboot lever pulled" if register.netboot_strap and register.power is PowerState.ON else ""
+    return f"slot {register.slot}: power {register.power.value}{lever}"

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from firmware_mgr.flash.bounds import check_block_size, check_range, check_write
-from firmware_mgr.flash.memory_device import Cut, MemoryDevice, PowerCut
+from firmware_mgr.flash.memory_device import MemoryDevice
+from firmware_mgr.flash.volatile import Cut, PowerCut
 from firmware_mgr.model.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from firmware_mgr.model.ids import MacAddress, SlotId
 
 #: What is the card's own in a slot's directory, its description last: it is what makes a card of the rest.
 CARD_FILES = ("flash.img", "vars.fd", "card.json")
-#: In a folder that a card is on its way into: the folder that it comes from.
+#: In a folder that a card is on its way into: the folder that it comes from, as the chassis directory has it.
 MOVING = ".moving"
 #: The MAC addresses of cards that came later, which no slot comes with: 52:54:00:f8, then a number.
 LATER_PREFIX = bytes.fromhex("525400f8")
@@ -55,7 +55,7 @@ class Cards:
         self._paths = paths
         for folder in (*_folders(paths.directory), *_folders(paths.drawer)):
             if (folder / MOVING).exists():
-                _move(Path((folder / MOVING).read_text()), folder)
+                self._finish_move(folder)
 
     def in_slot(self, slot: SlotId) -> Card | None:
         """The card in the slot; None when it is empty."""
@@ -76,7 +76,9 @@ class Cards:
             # Flash of a chassis from before cards had descriptions is taken for the slot's first card.
             card = Card(f"card-{label(slot)}", board, mac_of(slot))
             mine = self.in_slot(slot)
-            if any(known.mac == card.mac and known != mine for known in self._all()):
+            if any(
+                card.name == known.name or card.mac == known.mac for known in self._all() if known != mine
+            ):
                 card = self._later(board)  # that one is in the drawer, or in another slot
             self._lay(slot, card, keep=not pristine)
             return card
@@ -94,8 +96,7 @@ class Cards:
         """Put a new card, with empty flash, into the empty slot."""
         self._check_empty(slot)
         card = self._later(board, mac)
-        if any(known.mac == card.mac for known in self._all()):
-            raise UsageError("another card has this MAC address", where=f"slot {slot}", found=card.mac)
+        self._check_address(slot, card)
         self._lay(slot, card, keep=False)
         return card
 
@@ -113,11 +114,11 @@ class Cards:
             raise UsageError(
                 "no such card in the drawer", expected=", ".join(sorted(known)) or "none is there", found=name
             )
-        _move(self._paths.drawer / name, self._paths.slot(slot).directory)
+        card = known[name] if mac is None else replace(known[name], mac=mac)
+        self._check_address(slot, card)
+        self._move(self._paths.drawer / name, self._paths.slot(slot).directory)
         shutil.rmtree(self._paths.drawer / name)
-        card = known[name]
         if mac is not None:
-            card = replace(card, mac=mac)
             self._lay(slot, card, keep=True)
         return card
 
@@ -127,8 +128,16 @@ class Cards:
         if card is None:
             raise UsageError("the slot is empty", where=f"slot {slot}")
         place = self._paths.drawer / card.name
+        if (place / CARD_FILES[-1]).exists():
+            raise UsageError(
+                "a card of this name lies in the drawer",
+                where=f"slot {slot}",
+                expected=f"no {place / CARD_FILES[-1]}",
+                found=card.name,
+                hint=f"put that one into an empty slot first: fwmgr chassis insert SLOT {card.name}",
+            )
         place.mkdir(parents=True, exist_ok=True)
-        _move(self._paths.slot(slot).directory, place)
+        self._move(self._paths.slot(slot).directory, place)
         return card
 
     def _check_empty(self, slot: SlotId) -> None:
@@ -140,6 +149,43 @@ class Cards:
                 found=card.name,
                 hint=f"take it out first: fwmgr chassis remove {slot}",
             )
+
+    def _check_address(self, slot: SlotId, card: Card) -> None:
+        if any(known.mac == card.mac for known in self._all() if known.name != card.name):
+            raise UsageError("another card has this MAC address", where=f"slot {slot}", found=card.mac)
+
+    def _move(self, source: Path, target: Path) -> None:
+        """Move a card whole. The next `Cards` makes a death in between good: it finds where it came from.
+
+        By a name within the chassis directory, which may be moved or copied before that.
+        """
+        draft = target / ".moving.new"
+        with draft.open("w") as file:
+            file.write(str(source.relative_to(self._paths.directory)))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(target / MOVING)
+        _sync(target)
+        _carry(source, target)
+
+    def _finish_move(self, folder: Path) -> None:
+        """Carry over what a move left behind. Raises UsageError when what is there is not one card."""
+        name = (folder / MOVING).read_text(errors="replace")
+        known = (*_folders(self._paths.directory), *_folders(self._paths.drawer))
+        source = next((one for one in known if str(one.relative_to(self._paths.directory)) == name), None)
+        waits = source is not None and (source / CARD_FILES[-1]).exists()
+        if waits == (folder / CARD_FILES[-1]).exists():
+            raise UsageError(
+                "a card's move was cut short, and its other half cannot be told",
+                where=str(folder / MOVING),
+                expected=f"a folder of {self._paths.directory}, and {CARD_FILES[-1]} in one of the two",
+                found=f"{name!r}, {CARD_FILES[-1]} in {'both' if waits else 'neither'}",
+                hint=f"bring the card's {', '.join(CARD_FILES)} together in one folder, then remove {MOVING}",
+            )
+        if source is not None and waits:
+            _carry(source, folder)
+        else:
+            (folder / MOVING).unlink()
 
     def _lay(self, slot: SlotId, card: Card, *, keep: bool) -> None:
         folder = self._paths.slot(slot).directory
@@ -169,18 +215,24 @@ def _read(folder: Path) -> Card | None:
         raise UsageError("not the description of a card", where=str(path), found=repr(e)) from e
 
 
-def _move(source: Path, target: Path) -> None:
-    """Move a card whole. The next `Cards` makes a death in between good: it finds where it came from."""
-    draft = target / ".moving.new"
-    draft.write_text(str(source))
-    draft.replace(target / MOVING)
+def _carry(source: Path, target: Path) -> None:
     for name in CARD_FILES[:-1]:
         if (source / name).exists():
             shutil.move(source / name, target / name)
+    _sync(target)
     # The description goes last: until then the card is where it was.
-    if (source / CARD_FILES[-1]).exists():
-        os.replace(source / CARD_FILES[-1], target / CARD_FILES[-1])
+    os.replace(source / CARD_FILES[-1], target / CARD_FILES[-1])
+    _sync(target)
     (target / MOVING).unlink()
+
+
+def _sync(folder: Path) -> None:
+    """The names in it survive the host's end from here on."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _folders(folder: Path) -> list[Path]:

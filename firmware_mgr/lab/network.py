@@ -1,4 +1,4 @@
-"""The backplane network: a namespace of its own, a bridge in it, a tap for each slot.
+"""The backplane network: a namespace of its own, a bridge in it, a tap for each slot that needs one.
 
 Knows links and namespaces. Refuses to know machines. What it makes is in a NetworkRecord before it is made.
 """
@@ -33,7 +33,8 @@ UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--")
 def plan_network(plan: ChassisPlan) -> NetworkRecord:
     """What the backplane will be called."""
     name = None if plan.rootless else f"fwmgr-{secrets.token_hex(4)}"
-    taps = tuple(f"slot{label(slot)}" for slot in plan.slots)
+    # In-process cards are on the bridge itself.
+    taps = () if plan.sim else tuple(f"slot{label(slot)}" for slot in plan.slots)
     return NetworkRecord(name, BRIDGE, taps, plan.address)
 
 
@@ -42,7 +43,8 @@ def make_network(record: NetworkRecord) -> None:
 
     To be called before there are other threads. Raises DeviceError.
     """
-    _check_tun()
+    if record.taps:
+        _check_tun()
     with _network_faults(record):
         if record.name is not None:
             netns.create(record.name)

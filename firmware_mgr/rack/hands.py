@@ -36,7 +36,7 @@ class SlotRegister:
     """What the backplane knows of a slot.
 
     `power_on_count` counts since the chassis came up. `netboot_strap` is the lever's position at the
-    last power-on. `qemu_pid` is that of a virtual card that has power.
+    last power-on. `qemu_pid` is that of a virtual card that has power and a process.
     """
 
     slot: SlotId

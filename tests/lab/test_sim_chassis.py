@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -136,19 +137,32 @@ def test_cards_are_burned_and_outlive_the_master_and_nothing_is_left(site: Site,
     site.wait_in_service()
     assert [slot.power_on_count for slot in asyncio.run(hands.slots())] == counts, "no card was reset"
 
+    record = load_record(site.plan.paths.record)
+    assert record is not None
+    console = site.plan.paths.slot(ONE).console_log
+    written, open_files = len(console.read_text()), count_open_files(record.daemon.pid)
     asyncio.run(hands.power(ONE, PowerAction.CYCLE))
     site.wait("the pulled card is missed", lambda: not site.cards()[0]["in_service"])
     site.wait_in_service()
-    written = site.plan.paths.slot(ONE).console_log.read_text()
-    assert "from a" in written, "the last start is from flash"
+    since = console.read_text()[written:]
+    assert "kernel of 1.0: good, from a" in since and "from netboot" not in since, (
+        "the last start is from flash"
+    )
+    site.wait("the ended boot is closed", lambda: count_open_files(record.daemon.pid) <= open_files)
 
-    record = load_record(site.plan.paths.record)
-    assert record is not None
+    links = subprocess.run(
+        [*status.enter, "cat", "/proc/net/dev"], capture_output=True, text=True, check=True
+    ).stdout
+    assert sorted(re.findall(r"(\w+):", links)) == ["br0", "lo"], "in-process cards need no taps"
     site.kill_master()
     assert take_down(site.plan.directory) is TakenDown.ENDED
     assert not record.daemon.alive()
     assert record.network.name is None or not (NAMESPACES / record.network.name).exists()
     assert not list(site.plan.directory.rglob("*.sock"))
+
+
+def count_open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 #: Run on the backplane: the page of the card at that address.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +87,39 @@ def test_a_card_without_power_serves_nothing_and_comes_back_from_flash(make: Mak
     system.run(system.chassis.power(slot, PowerAction.ON))
     system.wait_until("it is back", lambda: states(system) == ["in service"], 60.0)
     assert system.get("/v1/cards")[0]["booted_from"] == "a"
+
+
+@pytest.mark.parametrize("how", ["power", "reset"])
+def test_an_ended_boot_leaves_no_open_file(make: MakeSystem, how: str) -> None:
+    system = make(1)
+    burn(system)
+    (slot,) = system.slots
+
+    def end_a_boot() -> None:
+        card = system.chassis.card(slot)
+        boots = card.boots
+        if how == "power":
+            system.run(system.chassis.power(slot, PowerAction.CYCLE))
+        else:
+            card.restart("as the test wants it")
+        system.wait_until("it starts anew", lambda: card.boots > boots, 10.0)
+        system.wait_until("it is missed", lambda: states(system) != ["in service"], 60.0)
+        system.wait_until("it is back", lambda: states(system) == ["in service"], 120.0)
+
+    end_a_boot()
+    before = open_files()
+    for _ in range(10):
+        end_a_boot()
+    assert open_files() == before
+
+
+def open_files() -> list[str]:
+    """What this process has open, by kind."""
+    kinds = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            kinds.append(re.sub(r"\d+", "N", os.readlink(entry)))
+    return sorted(kinds)
 
 
 def test_a_killed_master_leaves_no_word_and_its_successor_goes_on(make: MakeSystem) -> None:

@@ -174,6 +174,7 @@ class SimCard:
         self._say = say
         self._broken = broken
         self._process: SimProcess | None = None
+        self._runner: SetRunner | None = None
         self.flash: PoweredFlash
         self.worlds: TwinWorlds | None = None
 
@@ -214,6 +215,10 @@ class SimCard:
         self.lease = None
         self.around.jack().hold(None)
         self.around.ended(process, silent=True)
+        # No kernel closes what a boot had open: all boots of all cards are in one process.
+        if self._runner is not None:
+            self._runner.abandon()
+            self._runner = None
 
     def _begin(self, netboot: bool) -> None:
         self.boots += 1
@@ -361,7 +366,7 @@ class SimCard:
             on_change: Callable[[ProcessStatus], None], on_lost: Callable[[DeviceError], None]
         ) -> SetRunner:
             self.worlds = TwinWorlds(self.hardware.scripts, serve=self._serve)
-            return SetRunner(
+            runner = self._runner = SetRunner(
                 store_partition=home / STORE,
                 state_directory=home / "state",
                 run_directory=home / "run",
@@ -370,6 +375,7 @@ class SimCard:
                 worlds=self.worlds,
                 surroundings=Surroundings(self._measure, self.around.answers),
             )
+            return runner
 
         return AgentParts(
             settings,

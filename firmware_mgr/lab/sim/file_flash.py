@@ -1,65 +1,57 @@
-"""A simulated card's flash in a file: what was not synced is gone with the power.
+"""A simulated card's flash in a file. What was not synced is lost, torn or kept with the power, as in memory.
 
-Knows the file and what waits for a sync. Refuses to know what is written.
+Knows the file. Refuses to know what is written, and what of it a power cut leaves (`flash.volatile`).
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from pathlib import Path
 
-from firmware_mgr.flash.bounds import check_range, check_write
 from firmware_mgr.flash.device import FileDevice
-from firmware_mgr.flash.memory_device import Cut, PowerCut
+from firmware_mgr.flash.volatile import Cut, PowerCut, VolatileDevice
+from firmware_mgr.model.errors import DeviceError
+
+LOG = logging.getLogger(__name__)
 
 
-class FileMedium:
-    """See card.Medium. Synced is what the host's kernel has: the daemon may die, the host may not."""
+class FileMedium(VolatileDevice):
+    """See card.Medium. Synced is what the host's kernel has: the daemon may die, the host may not.
+
+    For several threads: a burn may be at work in one when the power goes.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = FileDevice(path)
-        self._where = str(path)
-        self.size = self._file.size
-        self.block_size = self._file.block_size
-        self.operations = 0
-        self._waiting: list[tuple[int, bytes]] = []
+        super().__init__(self._file.size, self._file.block_size, str(path))
         self._lock = threading.Lock()
         self._closed = False
 
     def read(self, offset: int, length: int) -> bytes:
-        check_range(offset, length, self.size, self._where)
         with self._lock:
-            self._need_power()
-            found = bytearray(self._file.read(offset, length))
-            for start, data in self._waiting:
-                low, high = max(start, offset), min(start + len(data), offset + length)
-                if low < high:
-                    found[low - offset : high - offset] = data[low - start : high - start]
-        return bytes(found)
+            return super().read(offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
-        check_write(offset, len(data), self.size, self.block_size, self._where)
         with self._lock:
-            self._need_power()
-            self.operations += 1
-            self._waiting.append((offset, bytes(data)))
+            super().write(offset, data)
 
     def sync(self) -> None:
         with self._lock:
-            self._need_power()
-            self.operations += 1
-            for offset, data in self._waiting:
-                self._file.write(offset, data)
-            self._waiting.clear()
+            super().sync()
 
     def cut_power(self, after: int, cut: Cut = Cut.BEFORE) -> None:
-        raise NotImplementedError("planned cuts are for flash in memory")
-
-    def crash(self, _rng: random.Random) -> None:
-        """Lose power and come back: unsynced writes are lost."""
         with self._lock:
-            self._waiting.clear()
+            super().cut_power(after, cut)
+
+    def crash(self, rng: random.Random) -> None:
+        with self._lock:
+            try:
+                super().crash(rng)
+            except DeviceError as e:  # such as a full disk: the power is gone nevertheless
+                LOG.warning("what waited for a sync is lost: %s", e)
+                self._restore_power()
 
     def close(self) -> None:
         """Give the file back. Whoever still asks finds that the power is gone."""
@@ -68,6 +60,14 @@ class FileMedium:
                 self._closed = True
                 self._file.close()
 
+    def _stored(self, offset: int, length: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def _settle(self, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        self._file.write(offset, data + self._file.read(end, -end % self.block_size))
+
     def _need_power(self) -> None:
         if self._closed:
             raise PowerCut("this power-on is over")
+        super()._need_power()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from firmware_mgr.flash.device import FlashDevice
-from firmware_mgr.flash.memory_device import Cut, PowerCut
+from firmware_mgr.flash.volatile import Cut, PowerCut
 
 
 class Medium(FlashDevice, Protocol):

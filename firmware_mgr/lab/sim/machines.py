@@ -26,8 +26,8 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId
 
 LOG = logging.getLogger(__name__)
-#: Every card may be at a burn at once, which blocks.
-THREADS = 64
+#: Every card may be at a burn at once, which blocks, and at something else that does.
+THREADS_PER_SLOT, LEAST_THREADS = 2, 16
 
 
 class CardLog(logging.Handler):
@@ -54,6 +54,7 @@ class SimMachine:
         paths: SlotPaths,
         console: ConsoleLog,
         bridge: Bridge,
+        rng: random.Random,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._netboot = netboot
@@ -67,7 +68,7 @@ class SimMachine:
             KernelAround(bridge),
             loop=loop,
             directory=paths.directory,
-            rng=random.Random(),
+            rng=rng,
             say=self._say,
             broken=self._broke,
         )
@@ -105,10 +106,15 @@ class SimMachine:
 
 
 class SimMachines:
-    """See daemon.Machines. To be used within the daemon's network, once `begin` was called there."""
+    """See daemon.Machines. To be used within the daemon's network, once `begin` was called there.
 
-    def __init__(self, paths: Callable[[SlotId], SlotPaths], bridge: str) -> None:
+    `slots` is how many cards there may be. By `seed` it is decided what a power cut leaves on flash.
+    """
+
+    def __init__(self, paths: Callable[[SlotId], SlotPaths], bridge: str, *, slots: int, seed: str) -> None:
         self._paths = paths
+        self._threads = max(LEAST_THREADS, THREADS_PER_SLOT * slots)
+        self._seed = seed
         self._boards = sim_boards()
         self._bridge_name = bridge
         self._bridge: Bridge | None = None
@@ -125,11 +131,12 @@ class SimMachines:
         """In the running loop: cards are groups of its tasks."""
         loop = asyncio.get_running_loop()
         loop.set_task_factory(own_task)
-        loop.set_default_executor(ThreadPoolExecutor(THREADS, "card"))
+        loop.set_default_executor(ThreadPoolExecutor(self._threads, "card"))
         for name in ("agent", "firmware_mgr.card"):
             logging.getLogger(name).addHandler(CardLog(logging.INFO))
             logging.getLogger(name).propagate = False
         self._bridge = Bridge(self._bridge_name)
+        LOG.info("seed %s", self._seed)
 
     def make_flash(self, slot: SlotId, card: Card) -> None:
         make_flash(self._paths(slot).flash, self._boards[self.take(card.board)].flash.size)
@@ -146,4 +153,5 @@ class SimMachines:
             paths=self._paths(slot),
             console=console,
             bridge=self._bridge,
+            rng=random.Random(f"{self._seed} {card.mac} {count}"),
         )

@@ -20,9 +20,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from firmware_mgr.card.https import dial_tls
 from firmware_mgr.card.uplink import TlsUplink, Uplink
-from firmware_mgr.lab.sim.around import PageProtocol
 from firmware_mgr.lab.sim.netclient import NOWHERE, Came, Jack, Socket
 from firmware_mgr.lab.sim.process import PROCESS, SimProcess
+from firmware_mgr.lab.sim.real_page import RealPage
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.netboot.sockets import bind_to_device
 
@@ -81,7 +81,7 @@ class KernelAround:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._address: str | None = None
-        self._servers: set[socket.socket] = set()
+        self._pages: set[RealPage] = set()
         self._dialled: WeakSet[socket.socket] = WeakSet()
 
     def jack(self) -> Jack:
@@ -120,15 +120,12 @@ class KernelAround:
     def serve(self, port: int, page: str) -> Callable[[], None]:
         if self._address is None:
             return lambda: None
-        raw = socket.create_server((self._address, port), backlog=16)
-        raw.setblocking(False)
-        self._servers.add(raw)
-        accepting = asyncio.get_running_loop().create_task(_accept(raw, page))
+        serving = RealPage(socket.create_server((self._address, port), backlog=16), page)
+        self._pages.add(serving)
 
         def close() -> None:
-            accepting.cancel()
-            self._servers.discard(raw)
-            raw.close()
+            self._pages.discard(serving)
+            serving.close()
 
         return close
 
@@ -146,9 +143,9 @@ class KernelAround:
     def ended(self, process: SimProcess, *, silent: bool) -> None:
         """Its tasks end where they wait; what they still want to say finds no address to say it from."""
         _end_tasks(process)
-        for raw in self._servers:
-            raw.close()
-        self._servers.clear()
+        for serving in self._pages:
+            serving.close()
+        self._pages.clear()
         for raw in tuple(self._dialled):
             with suppress(OSError):
                 socket.socket.shutdown(raw, socket.SHUT_RDWR)
@@ -167,10 +164,3 @@ def _end_tasks(process: SimProcess) -> None:
         task.cancel()
     if process.tasks:
         asyncio.get_running_loop().call_later(CANCEL_SECONDS, _end_tasks, process, context=Context())
-
-
-async def _accept(raw: socket.socket, page: str) -> None:
-    loop = asyncio.get_running_loop()
-    while True:
-        connection, _ = await loop.sock_accept(raw)
-        await loop.connect_accepted_socket(lambda: PageProtocol(page), connection)
