@@ -267,7 +267,7 @@ class Store:
         self._blobs = dict(blobs)
 
     def _write_root(self, root: Root) -> int:
-        """Write it to the next good slot; return that. A slot passed over may hold it too: it is the same root."""
+        """Write it to the next good slot; return that. A slot passed over may hold the same root too."""
         self._in_doubt = True
         problem: DeviceError | None = None
         for slot in store_roots.next_slots(self._history):

@@ -85,7 +85,7 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     for slot in range(SLOTS):
         good = [r.root for r in readings if r.slot == slot and r.root is not None]
         for root in good:
-            # A slot that was passed over may hold the same root as the next one: that which has it twice counts.
+            # A slot that was passed over may hold the same root as the next: that which has it twice counts.
             if root.sequence not in found or len(good) == 2:
                 found[root.sequence] = slot, root
     problems = [r.problem for r in readings if r.has_magic and r.problem]
@@ -107,7 +107,7 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
 
 
 def next_slots(history: Collection[Committed]) -> list[int]:
-    """The slots for the next root, best first: round the ring, but never one that holds a root that counts."""
+    """The slots for the next root, best first: round the ring, but none that holds a root that counts."""
     taken = {committed.slot for committed in history}
     newest = max(history, key=lambda committed: committed.root.sequence).slot if history else -1
     round_the_ring = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS)]
@@ -151,9 +151,9 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
 def settle_roots(device: FlashDevice, current: Committed, stale: int) -> bool:
     """Make sure that what was read of the ring stays so; whether both copies of the current root are good.
 
-    A root whose write was cut may read as whole now and as broken the next time, or the other way round. So both
-    copies of the current root are written again, one after the other, and the slot in which a newer one may have
-    been cut (`stale`) is emptied. A slot that the device refuses is left as it is.
+    A root whose write was cut may read as whole now and as broken the next time, or the other way round. So
+    both copies of the current root are written again, one after the other, and the slot in which a newer one
+    may have been cut (`stale`) is emptied. A slot that the device refuses is left as it is.
     """
     raw = current.root.encode()
     place, twin = _offsets(current.slot)
@@ -183,12 +183,18 @@ def _reads(device: FlashDevice, offset: int, raw: bytes) -> bool:
 
 
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
-    """Zero all slots and twins except `but`; sync."""
+    """Zero all slots and twins except `but`; sync. One that the device refuses may stay if it holds no root.
+
+    Raises DeviceError when a root stays.
+    """
     for slot in range(SLOTS):
         if slot != but:
             for offset in _offsets(slot):
-                device.write(offset, bytes(SLOT_SIZE))
+                _try_write(device, offset, bytes(SLOT_SIZE))
     device.sync()
+    for reading in read_ring(device):
+        if reading.root is not None and reading.slot != but:
+            raise DeviceError("an old store root cannot be erased", where=f"slot {reading.slot}")
 
 
 assert _offsets(SLOTS - 1)[1] + SLOT_SIZE == RING_SIZE

@@ -174,8 +174,9 @@ def test_a_new_root_never_takes_the_slot_of_one_that_counts(burned: bytes) -> No
     current, fallback = store_roots.find_history(copied_from(burned)())[0]
     for newest, other, wanted in ((2, 1, 3), (2, 3, 4), (SLOTS - 1, 0, 1), (SLOTS - 1, 3, 0)):
         history = [replace(current, slot=newest), replace(fallback, slot=other)]
-        assert store_roots.next_slot(history) == wanted
-    assert store_roots.next_slot([]) == 0
+        assert store_roots.next_slots(history)[0] == wanted
+        assert not {newest, other} & set(store_roots.next_slots(history))
+    assert store_roots.next_slots([]) == list(range(SLOTS))
 
 
 def test_after_a_cut_format_the_old_store_does_not_stand_in_for_a_damaged_new_one(burned: bytes) -> None:

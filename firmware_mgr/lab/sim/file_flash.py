@@ -1,4 +1,4 @@
-"""A simulated card's flash in a file: what was not synced is gone with the power.
+"""A simulated card's flash in a file: what was not synced is lost, torn or kept when the power goes.
 
 Knows the file and what waits for a sync. Refuses to know what is written.
 """
@@ -12,6 +12,9 @@ from pathlib import Path
 from firmware_mgr.flash.bounds import check_range, check_write
 from firmware_mgr.flash.device import FileDevice
 from firmware_mgr.flash.memory_device import Cut, PowerCut
+
+#: Of the blocks that survive a cut, so many are torn.
+TORN = 0.1
 
 
 class FileMedium:
@@ -56,10 +59,23 @@ class FileMedium:
     def cut_power(self, after: int, cut: Cut = Cut.BEFORE) -> None:
         raise NotImplementedError("planned cuts are for flash in memory")
 
-    def crash(self, _rng: random.Random) -> None:
-        """Lose power and come back: unsynced writes are lost."""
+    def crash(self, rng: random.Random) -> None:
+        """Lose power and come back: of what was not synced any part is there, in any order, a block torn."""
         with self._lock:
+            if not self._closed:
+                rng.shuffle(self._waiting)
+                for offset, data in self._waiting:
+                    self._settle_part(offset, data, rng)
             self._waiting.clear()
+
+    def _settle_part(self, offset: int, data: bytes, rng: random.Random) -> None:
+        share = rng.choice((0.0, 0.5, 1.0))
+        for at in range(0, len(data), self.block_size):
+            if rng.random() < share:
+                new = data[at : at + self.block_size]
+                kept = rng.randrange(1, self.block_size) if rng.random() < TORN else self.block_size
+                old = self._file.read(offset + at, self.block_size)
+                self._file.write(offset + at, new[:kept] + old[kept:])
 
     def close(self) -> None:
         """Give the file back. Whoever still asks finds that the power is gone."""

@@ -1,4 +1,4 @@
-"""Boot partitions with boot control: an image written to the one not in use, verified, tried, committed; fallen back.
+"""Boot partitions with boot control: an image written to the one not in use, verified, tried, committed.
 
 At any moment the loader ends at a whole image, old or new, or at netboot; and the one in use is as it was.
 """
@@ -103,7 +103,7 @@ class Boots:
         control = self.house.flash("control")
         decision = loader.start(self.house, self.control(device), list(self.windows(device)))
         if decision.target.letter is not self.letter("b"):
-            raise Broken(f"the trial is not started: {decision}")
+            raise DeviceError("the trial is not started", found=str(decision))  # a copy could not be read
         self._write(device, lambda record: control.confirm_validated(record, self.letter("b")))
 
     def fall_back(self, device: Any) -> None:
@@ -130,7 +130,9 @@ def boot_operations(house: House) -> list[Operation]:
     committed, alone = ("a", "-", 3, 3), ("a", "-", 3, 0)
     spoilt = NEW[:5000] + b"spoilt" + NEW[5006:]
 
-    def operation(name: str, start: Callable[[], Medium], act: Callable[[Any], None], **more: Any) -> Operation:
+    def operation(
+        name: str, start: Callable[[], Medium], act: Callable[[Any], None], **more: Any
+    ) -> Operation:
         return Operation(f"boot.{name}", start, act, b.look, beyond=b.beyond, **more)
 
     return [

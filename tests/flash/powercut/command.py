@@ -42,7 +42,9 @@ class Progress:
             return
         self._shown = now
         share = done / self._wanted if self._wanted else 1.0
-        text = f"{done:>9,} of {self._wanted:,} states ({share:.0%}), {failures} failures, {now - self._began:.0f} s: {unit}"
+        seconds = now - self._began
+        text = f"{done:>9,} of {self._wanted:,} states ({share:.0%}), {failures} failures, {seconds:.0f} s"
+        text += f": {unit}"
         sys.stderr.write(f"\r\x1b[K{text:.120}" if self._live else text + "\n")
         sys.stderr.flush()
 
@@ -68,9 +70,13 @@ class Journal:
         fresh.replace(self._path)
 
 
-def campaign(states: int, seed: int, shard: int, shards: int, *, go_on: bool, names: Sequence[str]) -> list[Outcome]:
+def campaign(
+    states: int, seed: int, shard: int, shards: int, *, go_on: bool, names: Sequence[str]
+) -> list[Outcome]:
     """Every unit of this shard; those of an earlier run are taken over with `go_on`."""
-    operations = [op for op in all_operations() if not names or any(op.name.startswith(name) for name in names)]
+    operations = [
+        op for op in all_operations() if not names or any(op.name.startswith(name) for name in names)
+    ]
     units = plan(operations, states, shard, shards)
     key = "-".join([f"seed{seed}", f"{states}", f"{shard}of{shards}", *names]).replace(" ", "_")
     journal = Journal(KEPT / f"{key}.json", go_on=go_on)
@@ -160,9 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         began = time.monotonic()
         try:
-            outcomes = campaign(
-                given.states, given.seed, *given.shard, go_on=given.resume, names=given.names
-            )
+            outcomes = campaign(given.states, given.seed, *given.shard, go_on=given.resume, names=given.names)
         except KeyboardInterrupt:
             say("interrupted; the same command with --resume goes on")
             return 130

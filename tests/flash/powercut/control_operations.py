@@ -26,7 +26,9 @@ def view_of(house: House, window: Any, whole: str) -> tuple[str, ...]:
     record = state.record
     if record is None:
         return DEFAULT, target
-    rash = [f"{name} has starts and no image" for name in "ab" if record.left(letter(name)) and name not in whole]
+    rash = [
+        f"{name} has starts and no image" for name in "ab" if record.left(letter(name)) and name not in whole
+    ]
     trial = "-" if record.trial is None else record.trial.value
     return record.boot.value, trial, f"{record.left_a}", f"{record.left_b}", *rash, target
 
@@ -64,7 +66,7 @@ class Controls:
         return view_of(self.house, device, self.whole)
 
     def beyond(self, seen: Hashable) -> bool:
-        """Two copies cannot outlive an unstable one and a second cut; then the images' own checksums decide."""
+        """Two copies cannot outlive an unstable one and a second cut; then images' checksums decide."""
         assert isinstance(seen, tuple)
         return seen[-1] in (*self.whole, "n")
 
@@ -135,9 +137,17 @@ def control_operations(house: House) -> list[Operation]:
         both._on("trial", both.holding(alone, alone), lambda r: c.begin_trial(r, b, 2)),
         both._on("confirm", both.holding(alone, on_trial), lambda r: c.confirm_validated(r, b)),
         both._on("fall back from trial", both.holding(alone, on_trial), lambda r: c.fall_back(r, b)),
-        both._on("fall back from committed", both.holding(on_trial, both.record("b", "-", 3, 3)), lambda r: c.fall_back(r, b)),
+        both._on(
+            "fall back from committed",
+            both.holding(on_trial, both.record("b", "-", 3, 3)),
+            lambda r: c.fall_back(r, b),
+        ),
         both._on("netboot once", both.holding(committed, committed), c.netboot_once),
-        both._on("restore starts", both.holding(committed, replace(committed, left_a=1)), lambda r: c.restore_tries(r, a)),
+        both._on(
+            "restore starts",
+            both.holding(committed, replace(committed, left_a=1)),
+            lambda r: c.restore_tries(r, a),
+        ),
         both.operation("heal copy 0", both.losing_one(both.holding(on_trial, committed), 0), both.heal),
         both.operation("heal copy 1", both.losing_one(both.holding(committed, on_trial), 1), both.heal),
         both.operation(

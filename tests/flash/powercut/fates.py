@@ -150,7 +150,9 @@ class Fates:
         rng = random.Random(f"{seed} {number}")
         if self._kind is not Kind.TORN:
             now = [i for i, item in enumerate(self._sectors) if item[0] in self._current]
-            return self._settle(frozenset([*now, *(i for i in range(len(self._sectors)) if rng.random() < 0.5)]))
+            return self._settle(
+                frozenset([*now, *(i for i in range(len(self._sectors)) if rng.random() < 0.5)])
+            )
         damages = [
             self._any_damage(index, rng)
             for index in rng.sample(range(len(self._torn)), min(len(self._torn), rng.choice((1, 1, 2))))
@@ -163,7 +165,11 @@ class Fates:
             _, sector, new = self._torn[index]
             old = self.durable.sector(sector)
             places = [at for at in range(1, SECTOR) if old[at] != new[at]] or [1]
-            return index, kind, rng.choice(places)  # between bytes that differ: elsewhere it would be the same
+            return (
+                index,
+                kind,
+                rng.choice(places),
+            )  # between bytes that differ: elsewhere it would be the same
         if kind == "unstable":
             return index, kind, rng.choice((*RHYTHMS, -rng.randrange(3, 1 << 30)))
         return index, kind, rng.getrandbits(30)

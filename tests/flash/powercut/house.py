@@ -64,7 +64,10 @@ class _Copies:
         package = place.is_dir()
         file = place / "__init__.py" if package else place.with_suffix(".py")
         return importlib.util.spec_from_file_location(
-            name, file, loader=self, submodule_search_locations=[] if package else None  # type: ignore[arg-type]
+            name,
+            file,
+            loader=self,
+            submodule_search_locations=[] if package else None,  # type: ignore[arg-type]
         )
 
     def create_module(self, _spec: ModuleSpec) -> ModuleType | None:
@@ -78,7 +81,9 @@ class _Copies:
         for bug in self._bugs:
             if module.__name__ == f"{self.root}.{bug.module}":
                 if source.count(bug.text) != 1:
-                    raise AssertionError(f"{bug.name}: {bug.module} has its text {source.count(bug.text)} times")
+                    raise AssertionError(
+                        f"{bug.name}: {bug.module} has its text {source.count(bug.text)} times"
+                    )
                 source = source.replace(bug.text, bug.instead)
         exec(compile(source, module.__spec__.origin, "exec"), module.__dict__)
 
@@ -90,7 +95,7 @@ SMALL_PIECES = (
 )
 
 
-#: Pure functions from bytes to values and back: asked again and again for the same bytes, they need not compute.
+#: Pure functions from bytes to values and back: for the same bytes they need not compute again.
 _PURE = (
     ("store_layout", "Root", ("decode", "encode")),
     ("store_layout", "Snapshot", ("decode",)),

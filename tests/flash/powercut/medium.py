@@ -1,7 +1,7 @@
 """What power leaves on a medium, and a powered device on it that writes down what it is asked to do.
 
-A `Medium` is never changed: it is a base that many share, and the sectors that differ. A `Powered` device is one
-power-on of it. Knows sectors, damage and call sites. Refuses to know who writes what, and what it means.
+A `Medium` is never changed: it is a base that many share, and the sectors that differ. A `Powered` device is
+one power-on of it. Knows sectors, damage and call sites. Refuses to know who writes what, and what it means.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ class Powered:
         if self._waiting and any(index in self._waiting for index in range(first, last)):
             raise UnsyncedRead(f"{length} bytes at {offset} are read before they are synced, {_site()}")
         over, odd = self.medium.over, self.medium.odd
-        for index in range(first, last) if last - first < len(over) else [i for i in over if first <= i < last]:
+        for index in (
+            range(first, last) if last - first < len(over) else [i for i in over if first <= i < last]
+        ):
             if index in over:
                 whole[(index - first) * SECTOR : (index - first + 1) * SECTOR] = over[index]
         for index in [i for i in odd if first <= i < last] if odd else ():

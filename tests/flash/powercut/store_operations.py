@@ -1,4 +1,4 @@
-"""The store's operations, and what must be seen of a store at any moment: one whole state, and the one before."""
+"""The store's operations, and what must be seen of a store: one whole state, and the one before."""
 
 from __future__ import annotations
 
@@ -240,5 +240,3 @@ class Stores:
 
 def store_operations(house: House) -> list[Operation]:
     return Stores(house).operations()
-
-
