@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from firmware_mgr.flash.errors import NoSpace
+from firmware_mgr.flash.store import Store
+from firmware_mgr.model.ids import Digest
 from tests.flash.powercut import command
 from tests.flash.powercut.bench import Bench, read_cuts
 from tests.flash.powercut.campaign import all_operations, plan, replay, run
 from tests.flash.powercut.fates import Kind
 from tests.flash.powercut.medium import Medium, Powered, Unreadable, Unstable, UnsyncedRead
+from tests.flash.powercut.operation import Operation
 from tests.flash.powercut.refusals import refuse_each
 
 #: Distinct states over all parts.
@@ -52,16 +56,32 @@ def test_all_kinds_of_operations_are_cut() -> None:
 
 
 @pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.weight >= 0.5], ids=lambda op: op.name)
-def test_a_refused_write_or_read_costs_no_more_than_a_restart(operation: object) -> None:
-    name = operation.name  # type: ignore[attr-defined]
-    refused = refuse_each(operation, must_end=name.startswith("store."))  # type: ignore[arg-type]
-    assert refused.states
+def test_a_refused_write_or_read_costs_no_more_than_a_restart(operation: Operation) -> None:
+    assert refuse_each(operation, must_end=operation.name.startswith("store.")).states
 
 
 def test_a_card_survives_refusals_while_it_is_burned() -> None:
     for operation in OPERATIONS:
         if operation.name == "card.update":
             assert refuse_each(operation, must_end=False, step=9).states
+
+
+@pytest.mark.parametrize(
+    "operation", [op for op in OPERATIONS if op.name.startswith("store.")], ids=lambda op: op.name
+)
+def test_without_room_nothing_is_written_and_the_operation_goes_on_with_less(operation: Operation) -> None:
+    device = Powered(operation.record.durable[-1])
+    store = Store.open(device)
+    before = operation.look(device)
+    largest = store.space().largest
+    with pytest.raises(NoSpace):
+        store.put(Digest.of(bytes(largest + 1)), largest + 1, [bytes(largest + 1)])
+    assert not device.events
+    with pytest.raises(NoSpace):
+        store.commit({"large": bytes(60_000)})
+    assert operation.look(device) == before == operation.final
+    operation.act(device)
+    assert operation.look(device) == operation.final
 
 
 # The harness itself
