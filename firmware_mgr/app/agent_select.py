@@ -17,6 +17,7 @@ from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.flash.device import FileDevice
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import read_table
+from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import FwmgrError
 
 #: The exit status that asks init for a reset.
@@ -33,14 +34,24 @@ def run(settings: AgentSettings, words: Path = LOADER_WORDS) -> int:
         except FlashFormatError as e:
             say(f"netboot why=netboot ctl=none ({e})")
             return 0
+        leave_words(words, words_for(running))
         selected = run_selector(device, partitions, running, boot)
     for line in selected.said:
         say(line)
     if selected.reset:
         return RESET
-    words.parent.mkdir(parents=True, exist_ok=True)
-    words.write_text(selected.words + "\n")
+    leave_words(words, selected.words)
     return 0
+
+
+def words_for(running: Letter | None) -> str:
+    """What the agent must know even when the selector then fails: the partition that is in use."""
+    return "fw.part=n fw.why=netboot" if running is None else f"fw.part={running.value} fw.why=other"
+
+
+def leave_words(place: Path, words: str) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(words + "\n")
 
 
 def say(text: str) -> None:

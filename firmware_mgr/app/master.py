@@ -40,6 +40,7 @@ from firmware_mgr.master.service import Master
 from firmware_mgr.master.service_manager import ServiceManager
 from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
 from firmware_mgr.master.site import NETWORK_MOVED, MasterPaths
+from firmware_mgr.master.site_root import site_trust
 from firmware_mgr.master.trust import key_fingerprint, open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
@@ -48,7 +49,7 @@ from firmware_mgr.netboot.clock import Clock, SystemClock
 from firmware_mgr.netboot.served import BootFile
 from firmware_mgr.netboot.servers import NetbootServers
 from firmware_mgr.netboot.sockets import KernelNetwork, Network
-from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.trust import Trust
 from firmware_mgr.rack.client import HandsClient
 from firmware_mgr.rack.hands import PowerAction, PowerState
 
@@ -125,8 +126,9 @@ def read_image(folder: Path, boards: Mapping[str, BoardFacts]) -> ReadImage:
     read = ReadImage(manifest.reference, image.path(PARTITION_FILE), pieces, files)
     if manifest.trust is None:
         return read
-    keys = tuple(Digest(key) for key in manifest.trust.keys)
-    return replace(read, authority=manifest.trust.authority, keys=keys)
+    trust = manifest.trust
+    keys = tuple(Digest(key) for key in trust.keys)
+    return replace(read, authority=trust.authority, keys=keys, root=trust.root, takes_test=trust.takes_test)
 
 
 def known_boards(extra: Sequence[Path] = ()) -> dict[str, BoardFacts]:
@@ -176,6 +178,7 @@ async def run(options: argparse.Namespace) -> None:
         no_master_policy=options.no_master_policy,
         no_master_seconds=options.no_master_seconds,
         adopt=options.adopt,
+        accept_test=options.accept_test,
         wiring=Wiring.parse(options.router, options.subnet, options.relay),
     )
     migrated = migrate_catalogue(paths.catalogue)
@@ -217,6 +220,10 @@ def compose(
     catalogue = ground.catalogue
     blobs = BlobStore(paths.blobs)
     authority = open_authority(paths.authority)
+
+    def trust() -> Trust:
+        return site_trust(paths, takes_test=settings.accept_test)
+
     master = Master(
         catalogue=catalogue,
         blobs=blobs,
@@ -226,6 +233,7 @@ def compose(
         boards=ground.boards,
         settings=settings,
         sealed=SealedFiles(paths.settings, paths.authority),
+        trust=trust,
         clock=ground.unix,
         monotonic=ground.monotonic,
     )
@@ -245,7 +253,7 @@ def compose(
     intake = Intake(
         catalogue,
         blobs,
-        lambda: Keyring.from_directory(paths.keys),
+        trust,
         lambda folder: read_image(folder, ground.boards),
         ground.unix,
         site=Site(Digest(key_fingerprint(authority.certificate.public_key())), paths.trust),
@@ -320,6 +328,7 @@ def main() -> None:
     parser.add_argument("--no-master-policy", choices=("wait", "run"), default="wait")
     parser.add_argument("--no-master-seconds", type=float, default=0.0)
     parser.add_argument("--adopt", type=int, help="shelf whose next free slot unknown cards get")
+    parser.add_argument("--accept-test", action="store_true", help="take test packages")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     level = logging.DEBUG if options.verbose else logging.INFO

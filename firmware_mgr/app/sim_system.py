@@ -290,6 +290,7 @@ class SimSystem:
         behaviour: Behaviour = Behaviour.GOOD,
         agent_version: str = "sim",
         size: int = DEFAULT_SIZE,
+        takes_test: bool = False,
     ) -> BootImage:
         return build_sim_image(
             self.boards[board],
@@ -299,6 +300,7 @@ class SimSystem:
             behaviour=behaviour,
             agent_version=agent_version,
             size=size,
+            takes_test=takes_test,
         )
 
     def build_package(self, version: str = "1.0", **options: Any) -> Path:

@@ -25,6 +25,7 @@ from firmware_mgr.card.kept import KeptDesk
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
 from firmware_mgr.card.processes import ProcessState
+from firmware_mgr.card.root_keeper import ROOT_DOCUMENT, Believed, believe
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.settings_keeper import SettingsKeeper
@@ -37,6 +38,7 @@ from firmware_mgr.link.session import Session
 from firmware_mgr.link.transport import LinkStream
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.package.layout import FORMAT_VERSION
 
 log = logging.getLogger("agent")
 
@@ -129,6 +131,7 @@ class Agent:
         self._inspection: Inspection
         self._identity: Identity
         self._machine: cm.CardMachine
+        self._believed: Believed
 
     async def run(self) -> None:
         """Work until the card is reset."""
@@ -178,12 +181,14 @@ class Agent:
         self._areas = await asyncio.to_thread(
             open_areas, parts.device, parts.settings.flash, parts.words, parts.firmware
         )
+        documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
+        settings = parts.settings
+        self._believed = believe(settings, settings.authority.read_bytes(), documents.get(ROOT_DOCUMENT))
         await self._inspect()
         try:
             await asyncio.to_thread(restore_tries_of_running, self._areas)
         except DeviceError as e:
             log.error("the loader's count cannot be restored: %s", e)
-        documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
         identity = Identity.from_documents(documents) or Identity.generate()
         self._identity = identity.fitting(parts.settings.authority, self._slot)
         # Where no register says it, the certificate does: the master gave it for this slot.
@@ -208,8 +213,8 @@ class Agent:
         )
 
     async def _inspect(self) -> None:
-        settings = self._parts.settings
-        self._inspection = await asyncio.to_thread(inspect, self._areas, settings.keyring, settings.cpu)
+        cpu, trust = self._parts.settings.cpu, self._believed.trust
+        self._inspection = await asyncio.to_thread(inspect, self._areas, trust, cpu)
 
     # Actions.
 
@@ -305,6 +310,7 @@ class Agent:
         if self._slot != before:
             # What flash holds may be for the slot that the card was in before.
             self._settings.load()
+            await self._settings.dress_host()
         if self._areas.state is not None:
             async with self._flash_lock:
                 await asyncio.to_thread(self._areas.state.commit, self._identity.documents())
@@ -344,6 +350,7 @@ class Agent:
             key_renewed=not self._identity.kept,
             settings=self._settings.digest,
             mac="" if self._lease is None else self._lease.mac,
+            package_format=FORMAT_VERSION,
         )
 
     def _last_lease(self) -> str | None:
@@ -402,7 +409,7 @@ class Agent:
             if done >= total or now - last >= PROGRESS_SECONDS:
                 last = now
                 message = m.Progress(step, done, total, written)
-                asyncio.run_coroutine_threadsafe(self._send_progress(message), loop)
+                loop.call_soon_threadsafe(self._tell, message)
 
         assert self._lease is not None
         settings = self._parts.settings
@@ -410,7 +417,7 @@ class Agent:
         burner = Burner(
             self._areas,
             blobs,
-            settings.keyring,
+            self._believed.trust,
             settings.cpu,
             settings.board,
             self._identity.documents,
@@ -449,6 +456,16 @@ class Agent:
         await self._confirm(self._settings.catch_up())
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
 
+    def _tell(self, message: m.Progress) -> None:
+        self._spawn(self._send_progress(message))
+
+    def _keep_root(self) -> None:
+        """From now on no older root is believed here. Before this a trial leaves nothing behind."""
+        state, document = self._areas.state, self._believed.document
+        if state is not None and document is not None:
+            state.commit({ROOT_DOCUMENT: document})
+            self._believed = replace(self._believed, document=None)
+
     async def _send_progress(self, message: m.Progress) -> None:
         """Nobody may be told before the master has welcomed us."""
         if self._machine.link is cm.LinkState.UP:
@@ -457,11 +474,10 @@ class Agent:
     async def _run_set(self, action: cm.BeginSet) -> None:
         try:
             if action.validated:
-                settings = self._parts.settings
+                cpu, trust = self._parts.settings.cpu, self._believed.trust
                 async with self._flash_lock:
-                    await asyncio.to_thread(
-                        commit_boot, self._areas, action.set_digest, settings.keyring, settings.cpu
-                    )
+                    await asyncio.to_thread(commit_boot, self._areas, action.set_digest, trust, cpu)
+                    await asyncio.to_thread(self._keep_root)
             if self._machine.running is None:
                 await self._start_processes(action.set_digest)
         except FwmgrError as e:
@@ -508,7 +524,7 @@ class Agent:
             stored = self._inspection.packages.get(ref.digest)
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
-            packages.append(InstalledPackage(ref, stored.toc, stored.modules))
+            packages.append(InstalledPackage(ref, stored.toc, stored.modules, stored.processes))
         await self._runner.start(set_digest.short, packages, store.extent, self._settings.current)
 
 

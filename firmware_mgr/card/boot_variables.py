@@ -158,8 +158,8 @@ class BootVariables:
         for number in decode_numbers(raw or b"")[:1]:
             if number in OUR_NUMBERS:
                 return OUR_NUMBERS[number].letter
-            option = self._variables.read(option_name(number))
-            if option is not None and LoadOption.decode(option, option_name(number)).is_by_network_card:
+            option = _decoded(self._variables.read(option_name(number)), option_name(number))
+            if option is not None and option.is_by_network_card:
                 return None
         left = self._variables.read(STUB_PARTITION, LOADER)
         try:
@@ -188,8 +188,8 @@ class BootVariables:
         """The firmware's own options that netboot, in its own order."""
         found = []
         for number in self._order():
-            raw = self._variables.read(option_name(number))
-            if raw is not None and _netboots(raw, option_name(number)):
+            option = _decoded(self._variables.read(option_name(number)), option_name(number))
+            if option is not None and option.is_network:
                 found.append(number)
         return tuple(found)
 
@@ -198,10 +198,10 @@ class BootVariables:
             self._variables.write(name, value)
 
 
-def _netboots(raw: bytes, where: str) -> bool:
-    """Whether a load option netboots. What others wrote may be anything; it is left as it is."""
+def _decoded(raw: bytes | None, where: str) -> LoadOption | None:
+    """A load option, if it is one. What others wrote may be anything; it is left as it is."""
     try:
-        return LoadOption.decode(raw, where).is_network
+        return None if raw is None else LoadOption.decode(raw, where)
     except DeviceError as e:
         log.warning("passed over: %s", e)
-        return False
+        return None

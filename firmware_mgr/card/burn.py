@@ -6,7 +6,8 @@ Knows the order of writes that no power cut can hurt:
 3. Control: the target boot partition is not to be started while it is being written.
 4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
    image read back.
-5. Modules that are missing or bad; then one transaction with the records of set, packages and boot image.
+5. Modules that are missing or bad, each piece verified before it is written;
+   then one transaction with the records of set, packages and boot image.
 6. Control: the target goes on trial.
 Where the image is not to be saved, 3 and 4 are left out, and control says netboot.
 A cut at any point leaves either the old way to boot, or netboot; the same order again goes on where it was.
@@ -25,6 +26,7 @@ from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control, needed_blo
 from firmware_mgr.card.data_keeper import MADE
 from firmware_mgr.card.firmware import ReadsControl
 from firmware_mgr.card.inspection import content_modules
+from firmware_mgr.card.module_runs import Dealer, place, runs
 from firmware_mgr.card.records import (
     STORED,
     VALIDATED,
@@ -56,8 +58,8 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
 from firmware_mgr.package.decoding import decode_module
 from firmware_mgr.package.head import PackageHeader, parse_header, verify_contents
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.trust import Trust
 
 #: What is put into the store is made durable at least this often, so that a power cut costs no more.
 CHECKPOINT_BYTES = 4 * 1024 * 1024
@@ -100,7 +102,7 @@ class Burner:
 
     areas: Areas
     blobs: Blobs
-    keyring: Keyring
+    trust: Trust
     cpu: CpuArch
     board: str
     state_documents: Callable[[], dict[str, bytes | None]]
@@ -167,13 +169,19 @@ class Burner:
                 "package has another length", where=where, expected=ref.length, found=header.total_length
             )
         head = start + self._whole(ref.digest, HEADER_SIZE, header.head_length - HEADER_SIZE)
-        toc = verify_contents(header, head, self.keyring, where)
+        trust = self.trust.held() if self._holds(ref.digest) else self.trust
+        toc = verify_contents(header, head, trust, where)
         if (toc.name, toc.version) != (ref.name, ref.version):
             found = f"{toc.name} {toc.version}"
             raise PeerError(
                 "package is another one", where=where, expected=f"{ref.name} {ref.version}", found=found
             )
         return _Package(ref, header, head, toc, select(toc, self.cpu))
+
+    def _holds(self, digest: Digest) -> bool:
+        """Whether our own records know the package: then it does not come from outside (SPEC-trust §6)."""
+        store = self.areas.store
+        return store is not None and digest in read_records(store.documents()).packages
 
     def _whole(self, digest: Digest, start: int, length: int) -> bytes:
         return b"".join(self.blobs.fetch(digest, start, length))
@@ -331,20 +339,26 @@ class Burner:
         bad = store.bad_blobs()
         store.forget(bad)
         wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
-        lacking = [(package, module) for package, module in wanted if not store.has(module.sha256)]
-        self._check_room(packages, lacking)
-        total = sum(module.length for _, module in lacking)
+        # One content may stand under several paths, and in several packages: it is fetched once.
+        lacking = {
+            module.sha256: (package, module)
+            for package, module in reversed(wanted)
+            if not store.has(module.sha256)
+        }
+        self._check_room(packages, list(lacking.values()))
+        total = sum(module.length for _, module in lacking.values())
         done = since_checkpoint = 0
-        for package, module in lacking:
-            if not store.has(module.sha256):  # one content may stand under several paths
-                self._put_module(package, module)
+        for package in packages:
+            for module in self._put_modules(
+                package, [module for owner, module in lacking.values() if owner is package]
+            ):
                 self._package_written += module.length
                 since_checkpoint += module.length
-            done += module.length
-            if since_checkpoint >= CHECKPOINT_BYTES:
-                store.checkpoint()
-                since_checkpoint = 0
-            self.report("packages", done, total, self._boot_written + self._package_written)
+                done += module.length
+                if since_checkpoint >= CHECKPOINT_BYTES:
+                    store.checkpoint()
+                    since_checkpoint = 0
+                self.report("packages", done, total, self._boot_written + self._package_written)
         documents: dict[str, bytes | None] = {}
         for package in packages:
             head = Digest.of(package.head)
@@ -355,13 +369,23 @@ class Burner:
             documents[name] = value
         self._commit(order, documents, target, layout)
 
-    def _put_module(self, package: _Package, module: Module) -> None:
-        place = package.header.byte_range(module)
+    def _put_modules(self, package: _Package, modules: list[Module]) -> Iterator[Module]:
+        """Store them, and say each that is stored. Neighbours travel together."""
         where = f"package {package.ref.name} {package.ref.version}"
-        stored = self.blobs.fetch(package.ref.digest, place.start, len(place)) if len(place) else iter(())
-        # Decoded whole before the first byte is written: what does not have its hash never reaches flash.
-        content = b"".join(decode_module(module, stored, where))
-        self._store.put(module.sha256, module.length, [content])
+        start = package.header.content_offset
+        for run in runs(modules):
+            span = place(run)
+            fetched: Iterator[bytes] = iter(())
+            if span:
+                fetched = self.blobs.fetch(package.ref.digest, start + span.start, len(span))
+            dealer = Dealer(fetched)
+            for module in run:
+                content = decode_module(module, dealer.deal(module.stored_length), where)
+                if module.streamed:
+                    # Format 1 has one hash for the whole: nothing that does not have it reaches flash.
+                    content = iter([b"".join(content)])
+                self._store.put(module.sha256, module.length, content)
+                yield module
 
     def _check_room(self, packages: list[_Package], lacking: list[tuple[_Package, Module]]) -> None:
         unique = {module.sha256: module.length for _, module in lacking}
@@ -388,7 +412,7 @@ class Burner:
     def _needed_blobs(self, packages: list[_Package]) -> set[Digest]:
         keep = {Digest.of(package.head) for package in packages}
         keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
-        return keep | (needed_blobs(self._store, self.keyring, self.cpu) or set(self._store.blobs()))
+        return keep | (needed_blobs(self._store, self.trust, self.cpu) or set(self._store.blobs()))
 
     def _commit(
         self,

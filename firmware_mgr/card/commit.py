@@ -17,14 +17,14 @@ from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.package.contents import select
 from firmware_mgr.package.head import parse_header, verify_contents
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.trust import Trust
 
 #: A pristine card: no boot partition is committed, the network is.
 NOTHING_COMMITTED = ControlRecord(Target.NETBOOT, None, 0, 0, Maker.AGENT, 1)
 
 
-def needed_blobs(store: Store, keyring: Keyring, cpu: CpuArch) -> set[Digest] | None:
+def needed_blobs(store: Store, trust: Trust, cpu: CpuArch) -> set[Digest] | None:
     """The blobs of the sets that may be run; None when a head cannot be read, so that nobody knows."""
     records = read_records(store.documents())
     needed: set[Digest] = set()
@@ -35,14 +35,14 @@ def needed_blobs(store: Store, keyring: Keyring, cpu: CpuArch) -> set[Digest] | 
                 continue
             try:
                 head = store.read(entry.head)
-                toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, keyring)
+                toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, trust.held())
                 needed |= {entry.head, *(module.sha256 for module in content_modules(select(toc, cpu)))}
             except FwmgrError:
                 return None
     return needed
 
 
-def commit_boot(areas: Areas, set_digest: Digest, keyring: Keyring, cpu: CpuArch) -> None:
+def commit_boot(areas: Areas, set_digest: Digest, trust: Trust, cpu: CpuArch) -> None:
     """The master has validated us: this set is the one to run, and the boot partition in use is permanent.
 
     What no set needs any more leaves the store; called before processes start, or for the set that runs.
@@ -51,7 +51,7 @@ def commit_boot(areas: Areas, set_digest: Digest, keyring: Keyring, cpu: CpuArch
     if store is None:
         raise DeviceError("there is no store to record the validated set in", where="flash")
     store.commit({VALIDATED: set_digest.hex.encode()})
-    needed = needed_blobs(store, keyring, cpu)
+    needed = needed_blobs(store, trust, cpu)
     if needed is not None:
         store.commit({}, keep=[digest for digest in needed if store.has(digest)])
     if areas.in_use is None:

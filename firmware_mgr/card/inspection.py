@@ -22,10 +22,11 @@ from firmware_mgr.link.messages import (
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import SoftwareSet
-from firmware_mgr.package.contents import WITHOUT_CONTENT, Module, TableOfContents, select
+from firmware_mgr.package.contents import WITHOUT_CONTENT, Module, TableOfContents, processes_of, select
 from firmware_mgr.package.head import parse_header, verify_contents
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.process import ProcessSpec
+from firmware_mgr.package.trust import Trust
 
 #: Called with what is being read back.
 Step = Callable[[str], None]
@@ -33,12 +34,16 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class StoredPackage:
-    """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged."""
+    """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged.
+
+    `modules` and `processes` are those that this card gets.
+    """
 
     entry: PackageEntry
     toc: TableOfContents
     modules: tuple[Module, ...]
     bad: tuple[Module, ...]
+    processes: tuple[ProcessSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ def content_modules(modules: tuple[Module, ...]) -> tuple[Module, ...]:
     return tuple(module for module in modules if module.kind not in WITHOUT_CONTENT)
 
 
-def inspect(areas: Areas, keyring: Keyring, cpu: CpuArch, step: Step = lambda _: None) -> Inspection:
+def inspect(areas: Areas, trust: Trust, cpu: CpuArch, step: Step = lambda _: None) -> Inspection:
     """Read back control, both boot partitions, and every module of the store."""
     if areas.partitions is None:
         unknown = BootPartitionReport(AreaState.EMPTY)
@@ -78,7 +83,7 @@ def inspect(areas: Areas, keyring: Keyring, cpu: CpuArch, step: Step = lambda _:
     step("boot partitions")
     boot_a, boot_b = (_boot_report(areas, records, letter) for letter in Letter)
     step("store")
-    packages = _packages(areas, records, keyring, cpu)
+    packages = _packages(areas, records, trust.held(), cpu)
     space = None if store is None else store.space()
     report = FlashReport(
         areas.table,
@@ -124,7 +129,7 @@ def _boot_report(areas: Areas, records: Records, letter: Letter) -> BootPartitio
     return BootPartitionReport(state, entry.ref.digest, entry.ref.version, bad)
 
 
-def _packages(areas: Areas, records: Records, keyring: Keyring, cpu: CpuArch) -> dict[Digest, StoredPackage]:
+def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dict[Digest, StoredPackage]:
     store = areas.store
     if store is None:
         return {}
@@ -134,7 +139,7 @@ def _packages(areas: Areas, records: Records, keyring: Keyring, cpu: CpuArch) ->
         try:
             head = store.read(entry.head)
             toc = verify_contents(
-                parse_header(head[:HEADER_SIZE]), head, keyring, f"stored package {entry.ref.name}"
+                parse_header(head[:HEADER_SIZE]), head, trust, f"stored package {entry.ref.name}"
             )
             modules = select(toc, cpu)
         except FwmgrError:
@@ -144,7 +149,7 @@ def _packages(areas: Areas, records: Records, keyring: Keyring, cpu: CpuArch) ->
             for module in content_modules(modules)
             if module.sha256 in bad_blobs or not store.has(module.sha256)
         )
-        found[digest] = StoredPackage(entry, toc, modules, bad)
+        found[digest] = StoredPackage(entry, toc, modules, bad, processes_of(toc, modules, cpu))
     return found
 
 

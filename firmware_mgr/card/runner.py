@@ -216,7 +216,7 @@ class SetRunner:
     async def _build(
         self, name: str, packages: Sequence[InstalledPackage], extent_of: Callable[[Digest], Extent]
     ) -> None:
-        specs = [(package, spec) for package in packages for spec in package.toc.processes]
+        specs = [(package, spec) for package in packages for spec in package.processes]
         names = [spec.name for _, spec in specs]
         if twice := {each for each in names if names.count(each) > 1}:
             raise PeerError(
@@ -314,7 +314,7 @@ class SetRunner:
                 spec.working_directory,
                 spec.user,
                 output,
-                state if member.package.toc.processes[0] == spec else "",
+                state if member.package.processes[0] == spec else "",
             )
             pid = await self._world.spawn(order)
         except (FwmgrError, OSError) as e:

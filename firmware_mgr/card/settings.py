@@ -12,6 +12,8 @@ from firmware_mgr.flash.gpt import EFI_SYSTEM, LINUX_DATA, FlashLayout
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.root import RootRefused
+from firmware_mgr.package.root_chain import RootChain
 
 HOME = Path("/etc/fwmgr")
 #: The type of boot partitions, by loader: in one of EFI's type, U-Boot would keep variables (ADR 0001).
@@ -41,6 +43,8 @@ class AgentSettings:
     keyring: Keyring
     slot_fw_cfg: FwCfgFile | None = None
     loader: str = "u-boot"
+    root: RootChain | None = None  # which goes before the keyring
+    takes_test: bool = False  # whether packages that are signed for tests are taken
 
     @classmethod
     def load(cls, home: Path = HOME) -> AgentSettings:
@@ -68,9 +72,20 @@ class AgentSettings:
                 authority=home / "trust" / "authority.pem",
                 keyring=Keyring.load(json.loads((home / "trust" / "keys.json").read_text())),
                 loader=str(document["loader"]),
+                root=read_root(home / "trust" / "root.json"),
+                takes_test=document.get("takes_test") is True,
             )
-        except (OSError, KeyError, TypeError, ValueError) as e:
+        except (OSError, KeyError, TypeError, ValueError, RootRefused) as e:
             raise UsageError("boot image has no usable settings", where=str(path), found=repr(e)) from e
+
+
+def read_root(path: Path) -> RootChain | None:
+    """None where the site has only a keyring. Raises RootRefused, OSError: damaged is not absent."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return RootChain.decode(data, str(path)).require(str(path))
 
 
 def _fw_cfg(document: Mapping[str, Any] | None) -> FwCfgFile | None:

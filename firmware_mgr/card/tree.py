@@ -18,6 +18,7 @@ from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, ModuleKind, TableOfContents
 from firmware_mgr.package.paths import MERGED, MOUNT_POINTS
+from firmware_mgr.package.process import ProcessSpec
 
 #: A link of a root only where a package brings its end: the home of the 64-bit loader on x86_64.
 _LIB64 = "lib64"
@@ -31,11 +32,12 @@ _REDIRECT = b"overlay.redirect"
 
 @dataclass(frozen=True, slots=True)
 class InstalledPackage:
-    """A package of the set. `modules` are those for the card's CPU, as `contents.select` gives them."""
+    """A package of the set. `modules` and `processes` are those that this card gets (`contents.select`)."""
 
     ref: PackageRef
     toc: TableOfContents
     modules: tuple[Module, ...]
+    processes: tuple[ProcessSpec, ...]
 
     @property
     def title(self) -> str:
@@ -167,7 +169,7 @@ def source_image(
 def check_programs(packages: Iterable[InstalledPackage], won: Mapping[str, Placed]) -> None:
     """Check that each process's program is in the root. Raises PeerError."""
     for package in packages:
-        for spec in package.toc.processes:
+        for spec in package.processes:
             if spec.module not in won:
                 raise PeerError(
                     "program of a process is not in the root",

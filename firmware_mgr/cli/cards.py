@@ -151,7 +151,9 @@ def _runs(card: dict[str, Any]) -> str:
 def _wanted(card: dict[str, Any]) -> str:
     if card["wanted_image"] is None:
         return ""
-    return _lines([f"image {card['wanted_image']}", *card["packages"]])
+    tests = card["test_packages"]
+    packages = [f"{package} TEST" if package in tests else package for package in card["packages"]]
+    return _lines([f"image {card['wanted_image']}", *packages])
 
 
 def _lines(lines: list[str]) -> str:
@@ -180,7 +182,8 @@ def card_table(card: dict[str, Any]) -> Table:
         ),
         ("admission", f"{card['admission']}, key {(record['key_fingerprint'] or 'none')[:16]}"),
         ("class", record["card_class"] or "none"),
-        *_wanted_rows(record),
+        *_wanted_rows(record, card["test_packages"]),
+        ("root of trust", _trust_text(card["trust"])),
         ("pristine order", _order_text(card["pristine"])),
         ("last good", _set_text(record["last_good"])),
     ]
@@ -228,12 +231,18 @@ def card_table(card: dict[str, Any]) -> Table:
     return table
 
 
-def _wanted_rows(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _trust_text(trust: dict[str, Any]) -> str:
+    root = "a flat keyring" if trust["root"] is None else f"version {trust['root']}"
+    return f"{root} in the wanted image" + (", takes TEST packages" if trust["takes_test"] else "")
+
+
+def _wanted_rows(record: dict[str, Any], tests: list[str]) -> list[tuple[str, str]]:
     """The wanted set, and who decided each part of it."""
     wanted, origin = record["wanted"], record["wanted_from"]
     if wanted is None:
         return [("wanted", "nothing")]
-    packages = ", ".join(f"{p['name']} {p['version']}" for p in wanted["packages"]) or "no packages"
+    names = [f"{p['name']} {p['version']}" for p in wanted["packages"]]
+    packages = ", ".join(f"{name} TEST" if name in tests else name for name in names) or "no packages"
     by = {**_ORIGINS, "class": f"from class {record['card_class']}"}
     return [
         ("wanted image", f"{wanted['boot_image']['version']} ({by[origin['boot_image']]})"),
@@ -284,6 +293,8 @@ def _print_wanted(answer: list[dict[str, Any]], as_json: bool) -> None:
         typer.echo(json.dumps(answer, indent=1))
         return
     for card in answer:
+        for warning in card["warnings"]:
+            typer.echo(f"warning: {warning}", err=True)
         typer.echo(f"slot {card['slot']} should run {_set_text(card['wanted'])}")
         typer.echo(f"at once with: fwmgr power cycle {card['slot']}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -41,10 +41,13 @@ def list_images(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fals
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
-    table = Table("board", "version", "digest", "MB", "added")
+    table = Table("board", "version", "digest", "MB", "root of trust", "added")
     for image in sorted(answer, key=lambda image: (image["board"], image["added_at"])):
         size = f"{image['length'] / 1e6:.1f}"
-        table.add_row(image["board"], image["version"], image["digest"][:12], size, _date(image["added_at"]))
+        root = "keyring" if image["root_version"] is None else f"version {image['root_version']}"
+        root += ", takes TEST" if image["takes_test"] else ""
+        digest, added = image["digest"][:12], _date(image["added_at"])
+        table.add_row(image["board"], image["version"], digest, size, root, added)
     screen().print(table)
 
 
@@ -58,11 +61,12 @@ def add_package(
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
+    for warning in answer["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     size = answer["length"] / 1e6
     cpus = ", ".join(answer["cpus"])
-    typer.echo(
-        f"package {answer['name']} {answer['version']} for {cpus}: {size:.1f} MB, {answer['digest'][:12]}"
-    )
+    version = f"{answer['version']}{_test(answer)}"
+    typer.echo(f"package {answer['name']} {version} for {cpus}: {size:.1f} MB, {answer['digest'][:12]}")
 
 
 def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
@@ -76,7 +80,7 @@ def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fa
         contents = package["contents"]
         table.add_row(
             package["name"],
-            package["version"],
+            f"{package['version']}{_test(package)}",
             ", ".join(package["cpus"]),
             package["digest"][:12],
             f"{package['length'] / 1e6:.1f}",
@@ -85,6 +89,9 @@ def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fa
             _date(package["added_at"]),
         )
     screen().print(table)
+    for package in answer:
+        for warning in package["warnings"]:
+            screen().print(f"warning: {warning}")
 
 
 def remove_image(
@@ -110,6 +117,10 @@ def remove_package(
         raise typer.BadParameter("name the version too: NAME=VERSION")
     gone = master_client(directory).post("/v1/packages/remove", {"name": name, "version": version})
     typer.echo(f"package {gone['name']} {gone['version']} for {', '.join(gone['cpus'])} is gone")
+
+
+def _test(package: dict[str, Any]) -> str:
+    return " TEST" if package["contents"].get("role") == "test" else ""
 
 
 def _date(moment: float) -> str:

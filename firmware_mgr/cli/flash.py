@@ -1,4 +1,4 @@
-"""`fwmgr flash show FILE`: what a card's flash holds, read from an image file or a block device. Reads only.
+"""`fwmgr flash show FILE`: what a card's flash holds, from an image file or a device. Reads only.
 
 Knows how the dump is shown; the formats are described by the flash room.
 """
@@ -6,6 +6,8 @@ Knows how the dump is shown; the formats are described by the flash room.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,23 +16,41 @@ from rich.table import Table
 
 from firmware_mgr.cli.screen import screen
 from firmware_mgr.flash import gpt
-from firmware_mgr.flash.device import FileDevice
+from firmware_mgr.flash.device import FileDevice, FlashDevice, bad_offsets
 from firmware_mgr.flash.dump import describe_control, describe_store, describe_table
+from firmware_mgr.flash.erase_block_device import EraseBlockDevice
+from firmware_mgr.flash.mtd import MtdChip
+from firmware_mgr.flash.mtd_areas import parse_areas
+from firmware_mgr.flash.skip_bad import ControlBlocks
 from firmware_mgr.model.errors import DeviceError
+
+#: The one name by which `--areas` knows the device.
+_ALL = "flash"
 
 app = typer.Typer(help="Look into a card's flash.", no_args_is_help=True)
 
 
 @app.command()
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An image file or a block device.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An image file, a block device, or an MTD device.")
+    ],
     *,
+    areas: Annotated[
+        str, typer.Option("--areas", help="Areas of flash without a partition table, as mtdparts=flash:…")
+    ] = "",
+    erase_block: Annotated[
+        int, typer.Option("--erase-block", help="Of an image of MTD flash: bytes of its erase blocks.")
+    ] = 0,
     check: Annotated[bool, typer.Option("--check", help="Read back and hash every blob.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Partition table, control record, store and state."""
-    with FileDevice(file) as device:
-        document = _describe(device, check=check)
+    with _opened(file, erase_block) as device:
+        if areas or erase_block or bad_offsets(device) is not None:
+            document = _describe_areas(device, areas or f"mtdparts={_ALL}:-(store)", check=check)
+        else:
+            document = _describe(device, check=check)
     if as_json:
         typer.echo(json.dumps(document, indent=1))
         return
@@ -41,7 +61,29 @@ def show(
         screen().print(table)
 
 
-def _describe(device: FileDevice, *, check: bool) -> dict[str, Any]:
+@contextmanager
+def _opened(file: Path, erase_block: int) -> Iterator[FlashDevice]:
+    if file.is_char_device():
+        with MtdChip(file) as chip:
+            yield EraseBlockDevice(chip, chip.path)
+    else:
+        with FileDevice(file, block_size=erase_block or None) as device:
+            yield device
+
+
+def _describe_areas(device: FlashDevice, text: str, *, check: bool) -> dict[str, Any]:
+    """Flash without a table: its areas by name, those that are ours."""
+    document: dict[str, Any] = {}
+    for area in parse_areas(text, _ALL, device.size):
+        window = area.window(device)
+        if area.name == gpt.CONTROL:
+            document[area.name] = describe_control(ControlBlocks(window))
+        elif area.name in (gpt.STORE, gpt.STATE):
+            document[area.name] = describe_store(window, check=check)
+    return document
+
+
+def _describe(device: FlashDevice, *, check: bool) -> dict[str, Any]:
     document: dict[str, Any] = {"table": describe_table(device)}
     try:
         partitions = gpt.read_table(device)

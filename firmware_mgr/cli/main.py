@@ -21,6 +21,7 @@ from firmware_mgr.cli import (
     export,
     flash,
     image,
+    import_deb,
     kept,
     key,
     master,
@@ -53,8 +54,10 @@ cards.card_app.command()(kept.cores)
 cards.card_app.command()(kept.core)
 app.add_typer(card_class.app, name="class")
 image.app.command("add")(catalogue.add_image)
+image.app.command("compose")(package.compose)
 image.app.command("list")(catalogue.list_images)
 image.app.command("remove")(catalogue.remove_image)
+package.app.command("import-deb")(import_deb.import_deb)
 package.app.command("add")(catalogue.add_package)
 package.app.command("list")(catalogue.list_packages)
 package.app.command("remove")(catalogue.remove_package)

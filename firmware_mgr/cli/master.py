@@ -86,6 +86,10 @@ def run(
     adopt: Annotated[
         int | None, typer.Option(help="Give unknown cards the next free slot of this shelf.", min=1)
     ] = None,
+    accept_test: Annotated[
+        bool | None,
+        typer.Option("--accept-test/--no-accept-test", help="Take packages that are signed for tests [no]."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every packet's decision.")] = False,
 ) -> None:
     """Run the master in the foreground. It may be killed at any time and started again."""
@@ -105,6 +109,7 @@ def run(
             no_master_seconds=no_master_seconds,
             hands=hands,
             adopt=adopt,
+            accept_test=accept_test,
         )
     except ValueError as e:
         raise UsageError("unusable options", where="command line", found=str(e)) from e

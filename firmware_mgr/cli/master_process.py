@@ -101,4 +101,5 @@ def _command(options: MasterOptions, *, verbose: bool) -> list[str]:
     command += [word for text in options.subnets for word in ("--subnet", text)]
     command += [word for text in options.relays for word in ("--relay", text)]
     command += [word for file in options.boards for word in ("--board", str(file.absolute()))]
+    command += ["--accept-test"] if options.accept_test else []
     return [*command, "--verbose"] if verbose else command

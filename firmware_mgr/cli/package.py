@@ -1,38 +1,67 @@
-"""`fwmgr package build|inspect|verify`: package files at the desk.
+"""`fwmgr package build|build-set|inspect|verify|dump`, `fwmgr image compose`: package files at the desk.
 
-Knows the options and how a package is shown. Building and reading are others' work.
+Knows the options. Building, reading and showing are others' work.
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-import unicodedata
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from firmware_mgr.model.ids import NEUTRAL_CPU
-from firmware_mgr.package.dump import describe
-from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.cli.key_passphrase import PassphraseFile, asker
+from firmware_mgr.cli.package_show import facts, moment, show_bundle, show_dump, show_package, size
+from firmware_mgr.cli.package_signing import Keys, Root, TakesTest, request, seal, sign, trust_of
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.package.bundle import Bundle
+from firmware_mgr.package.bundle_reader import BundleFile, kind_of
+from firmware_mgr.package.byte_dump import MAX_DUMPED, dump_lines
+from firmware_mgr.package.contents import TableOfContents
+from firmware_mgr.package.dump import describe, describe_bundle
+from firmware_mgr.package.head import signed_package
+from firmware_mgr.package.layout import EnvelopeKind
 from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.package.trust import Role
 from firmware_mgr.packaging.assemble import build_from_manifest
 from firmware_mgr.packaging.build import write_package
-from firmware_mgr.packaging.keys import keyring_of, load_key
+from firmware_mgr.packaging.compose import (
+    BundleHead,
+    build_bundle,
+    image_member,
+    information_member,
+    package_member,
+)
+from firmware_mgr.packaging.compose_manifest import load_composite_manifest
+from firmware_mgr.packaging.keys import SigningKey, keyring_of, load_key
 
-app = typer.Typer(help="Package files: build, look into, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="Package files, sets and composite images: build, sign, look into, verify.", no_args_is_help=True
+)
+app.command("sign-request")(request)
+app.command("sign")(sign)
+app.command("seal")(seal)
 
 MANIFEST_NAME = "manifest.toml"
 PACKAGE_SUFFIX = ".fwp"
+SET_SUFFIX = ".fws"
+COMPOSITE_SUFFIX = ".fwc"
 CACHE_VARIABLE = "FWMGR_CACHE"
 DEFAULT_CACHE = Path(".cache/fwmgr")
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A package file.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A package, set or composite image.")]
+SigningKeys = Annotated[
+    list[Path], typer.Option("--key", help="The private key that signs; more than one may.")
+]
+SignedAt = Annotated[
+    str | None,
+    typer.Option(metavar="DATE|now", help="When it is signed; the build date, if nothing else is said."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -40,7 +69,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def build(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest, or the folder it is in.")],
     *,
-    key: Annotated[list[Path], typer.Option(help="The private key that signs; more than one may.")],
+    key: SigningKeys,
     out: Annotated[Path | None, typer.Option(help="The package file; NAME_VERSION.fwp otherwise.")] = None,
     cache: Annotated[
         Path, typer.Option(envvar=CACHE_VARIABLE, help="Where fetched Debian packages are kept.")
@@ -48,12 +77,14 @@ def build(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Write the lock files anew from what the archive holds.")
     ] = False,
+    passphrase_file: PassphraseFile = None,
+    signed_at: SignedAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a package from its manifest and sign it."""
     path = manifest / MANIFEST_NAME if manifest.is_dir() else manifest
-    keys = [load_key(file) for file in key]
-    package = build_from_manifest(path, keys, cache, refresh=refresh)
+    keys = [load_key(file, asker(passphrase_file)) for file in key]
+    package = build_from_manifest(path, keys, cache, refresh=refresh, signed_at=_time(signed_at))
     draft = out or Path(f".{path.parent.absolute().name}.draft{PACKAGE_SUFFIX}")
     write_package(draft, package)
     with PackageFile.open(draft, keyring_of(keys)) as built:
@@ -65,130 +96,186 @@ def build(
         typer.echo(json.dumps({"file": str(out), **reference.document()}))
         return
     typer.echo(
-        f"{out}: {reference.name} {reference.version}, {modules} modules, {_size(reference.length)}, "
+        f"{out}: {reference.name} {reference.version}, {modules} modules, {size(reference.length)}, "
         f"SHA-256 {reference.digest}"
     )
 
 
+@app.command("build-set")
+def build_set(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Package files.")],
+    *,
+    name: Annotated[str, typer.Option(help="What the set is called.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    key: SigningKeys,
+    out: Annotated[Path | None, typer.Option(help="The file; NAME_VERSION.fws otherwise.")] = None,
+    signed_at: SignedAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put several packages into one file. Each keeps its own signatures; the whole is signed too."""
+    sources = [package_member(file) for file in files]
+    keys = [load_key(file) for file in key]
+    data = build_bundle(BundleHead(EnvelopeKind.SET, name, version), sources, keys, _time(signed_at))
+    _written(out or Path(f"{name}_{version}{SET_SUFFIX}"), data, keys, as_json=as_json)
+
+
+def compose(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST.toml", help="What the image is made of.")],
+    *,
+    key: SigningKeys,
+    out: Annotated[Path | None, typer.Option(help="The file; NAME_VERSION.fwc otherwise.")] = None,
+    signed_at: SignedAt = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compose boot images, packages and card information into one signed file."""
+    wanted = load_composite_manifest(manifest)
+    sources = [image_member(folder) for folder in wanted.images]
+    sources += [package_member(file) for file in wanted.packages]
+    if wanted.information is not None:
+        sources.append(information_member(wanted.information))
+    keys = [load_key(file) for file in key]
+    data = build_bundle(wanted.head, sources, keys, _time(signed_at))
+    out = out or Path(f"{wanted.head.name}_{wanted.head.version}{COMPOSITE_SUFFIX}")
+    _written(out, data, keys, as_json=as_json)
+
+
 @app.command()
 def inspect(file: File, as_json: AsJson = False) -> None:
-    """Show what a package says of itself. Who signed it is not checked: that is `verify`."""
-    with PackageFile.open_to_show(file) as package:
-        document = describe(package.header, package.toc, package.signatures)
-    if as_json:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-        return
+    """Show what a file says of itself, without a look at who signed it: that is `verify`."""
     console = Console()
-    _show_head(console, file, document)
-    _show_modules(console, document)
-    _show_processes(console, document)
+    if kind_of(file) is EnvelopeKind.PACKAGE:
+        with PackageFile.open_to_show(file) as package:
+            document = describe(package.header, package.toc, package.signatures)
+        if as_json:
+            _print_json(document)
+        else:
+            show_package(console, file, document)
+        return
+    with BundleFile.open_to_show(file) as bundle:
+        document = describe_bundle(bundle.header, bundle.bundle, bundle.signatures)
+        found = bundle.card_information()
+    information = None if found is None else found.document()
+    if as_json:
+        _print_json({**document, "card_information": information})
+    else:
+        show_bundle(console, file, document, information)
 
 
 @app.command()
 def verify(
     file: File,
-    keys: Annotated[Path, typer.Option(help="A folder of trusted public keys (.pem).")],
+    *,
+    root: Root = None,
+    keys: Keys = None,
+    accept_test: TakesTest = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check signatures, table of contents and every module's content."""
-    with PackageFile.open(file, Keyring.from_directory(keys)) as package:
-        package.check_content()
-        reference = package.reference()
-        signed_by = [signature.key for signature in package.signatures]
-        modules = len(package.toc.modules)
+    """Check signatures, table of contents and all content; of sets and composite images every member too."""
+    trust = trust_of(root, keys, takes_test=accept_test)
+    opened: PackageFile | BundleFile
+    if kind_of(file) is EnvelopeKind.PACKAGE:
+        opened = PackageFile.open(file, trust)
+    else:
+        opened = BundleFile.open(file, trust)
+    with opened:
+        opened.check_content()
+        said = _checked(opened)
+        judged = signed_package(opened.header, _contents(opened))
+    role = trust.check_package(judged, said["signed_by"], str(file))
     if as_json:
-        typer.echo(json.dumps({"file": str(file), **reference.document(), "signed_by": signed_by}))
+        typer.echo(json.dumps({"file": str(file), **said, "role": role.value}))
         return
     console = Console()
     console.print(Text(f"{file}: good", style="green"))
-    table = _facts()
-    table.add_row("package", f"{reference.name} {reference.version}")
-    table.add_row("signed by", "\n".join(signed_by))
-    table.add_row("modules", f"{modules}, each with the exact hash of the signed table")
-    table.add_row("length", f"{reference.length} bytes")
-    table.add_row("SHA-256", reference.digest.hex)
+    table = facts()
+    mark = " TEST" if role is Role.TEST else ""
+    table.add_row(said["kind"], f"{said['name']} {said['version']}{mark}, format {said['format']}")
+    table.add_row("signed", moment(said["signed_at"]))
+    table.add_row("signed by", "\n".join(said["signed_by"]))
+    if "modules" in said:
+        table.add_row("modules", f"{said['modules']}, each with the exact hash of the signed table")
+    for member in said.get("members", ()):
+        table.add_row("member", member)
+    table.add_row("length", f"{said['length']} bytes")
+    if "digest" in said:
+        table.add_row("SHA-256", said["digest"])
     console.print(table)
 
 
-def _show_head(console: Console, file: Path, document: dict[str, Any]) -> None:
-    table = _facts()
-    table.add_row("package", Text(f"{document['name']} {document['version']}", style="bold"))
-    table.add_row("file", f"{file}, format {document['format']}, {_size(document['length'])}")
-    built = datetime.fromtimestamp(document["build_date"], UTC)
-    table.add_row("built", built.strftime("%Y-%m-%d %H:%M:%S UTC"))
-    table.add_row("signed by", Text("\n".join(document["signed_by"]) + "\n(not checked)"))
-    for title, key in (
-        ("needs on the card", "local_dependencies"),
-        ("needs elsewhere", "remote_dependencies"),
-        ("upgrades", "upgrades"),
-    ):
-        lines = [f"{item['name']} {item['constraint']}".strip() for item in document[key]]
-        if lines:
-            table.add_row(title, Text("\n".join(lines)))
-    console.print(table)
+@app.command()
+def dump(file: File, as_json: AsJson = False) -> None:
+    """Show header, signatures and tables byte by byte; of a damaged file, as far as it can be read."""
+    try:
+        with file.open("rb") as stream:
+            lines = list(dump_lines(stream.read(MAX_DUMPED), file.stat().st_size))
+    except OSError as e:
+        raise UsageError("file cannot be read", where=str(file), found=e.strerror) from e
+    if as_json:
+        _print_json(
+            [
+                {
+                    "offset": one.offset,
+                    "length": one.length,
+                    "bytes": one.raw.hex(),
+                    "name": one.name,
+                    "value": one.value,
+                }
+                for one in lines
+            ]
+        )
+        return
+    show_dump(Console(), lines)
 
 
-def _show_modules(console: Console, document: dict[str, Any]) -> None:
-    """A line for each module, path last, so that a narrow terminal breaks nothing but long paths."""
-    modules = document["modules"]
-    for cpu in sorted({module["cpu"] for module in modules}, key=lambda name: (name == NEUTRAL_CPU, name)):
-        group = [module for module in modules if module["cpu"] == cpu]
-        title = "For every CPU" if cpu == NEUTRAL_CPU else f"For {cpu}"
-        length, stored = (sum(m[key] for m in group) for key in ("length", "stored_length"))
-        sizes = f"{_size(length)}, stored {_size(stored)}"
-        console.print(Text(f"{title}: {len(group)} modules, {sizes}", style="bold"))
-        console.print(Text(f"  {'mode':4}  {'size':>9}  {'kind':14}  {'substantive':12}  path", style="dim"))
-        for module in group:
-            console.print(_module_line(module), soft_wrap=True)
+def _contents(opened: PackageFile | BundleFile) -> TableOfContents | Bundle:
+    return opened.toc if isinstance(opened, PackageFile) else opened.bundle
 
 
-def _module_line(module: dict[str, Any]) -> Text:
-    bare = module["kind"] in ("symlink", "directory")
-    size = "" if bare else _size(module["length"])
-    line = Text(f"  {module['mode']}  {size:>9}  {module['kind']:14}  {module['substantive'][:12]}  ")
-    line.append(module["path"], style="cyan")
-    if module["link_target"]:
-        line.append(f" -> {module['link_target']}")
-    if module["function"]:
-        line.append(f"  ({module['function']})", style="green")
-    return line
+def _checked(opened: PackageFile | BundleFile) -> dict[str, Any]:
+    """What was found good."""
+    header = opened.header
+    said: dict[str, Any] = {
+        "kind": header.kind.words,
+        "format": header.version,
+        "signed_at": header.signed_at,
+        "length": header.total_length,
+        "signed_by": [signature.key for signature in opened.signatures],
+    }
+    if isinstance(opened, PackageFile):
+        return {**said, **opened.reference().document(), "modules": len(opened.toc.modules)}
+    bundle = opened.bundle
+    members = [member.title for member in bundle.members]
+    return {**said, "name": bundle.name, "version": bundle.version, "members": members}
 
 
-def _show_processes(console: Console, document: dict[str, Any]) -> None:
-    for process in document["processes"]:
-        console.print(Text(f"Process {process['name']}", style="italic"))
-        table = _facts()
-        table.add_row("runs", Text(_plain(shlex.join(process["argv"]))))
-        table.add_row("program", Text(process["module"]))
-        table.add_row("as", f"{process['user']} in {process['working_directory']}")
-        variables = [f"{name}={value}" for name, value in process["environment"].items()]
-        if variables:
-            table.add_row("environment", Text(_plain(" ".join(variables))))
-        table.add_row("ready", process["readiness"])
-        table.add_row("stopped by", f"{process['stop_signal']}, killed after {process['grace_s']} s")
-        table.add_row("restarted", process["restart"])
-        table.add_row("updates", "manages itself" if process["self_managing"] else "simple")
-        console.print(table)
-
-
-def _facts() -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    return table
-
-
-def _plain(text: str) -> str:
-    """Control characters as escapes, since a terminal would obey them."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) == "Cc" else character
-        for character in text
+def _written(out: Path, data: bytes, keys: list[SigningKey], *, as_json: bool) -> None:
+    """Write it, read it back as one who trusts its signers, and say what it is."""
+    write_package(out, data)
+    with BundleFile.open(out, keyring_of(keys)) as made:
+        said = _checked(made)
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), **said}))
+        return
+    members = len(said["members"])
+    typer.echo(
+        f"{out}: {said['kind']} {said['name']} {said['version']}, {members} members, {size(len(data))}"
     )
 
 
-def _size(length: int) -> str:
-    if length < 1 << 10:
-        return f"{length} B"
-    if length < 1 << 20:
-        return f"{length / (1 << 10):.1f} KiB"
-    return f"{length / (1 << 20):.1f} MiB"
+def _time(text: str | None) -> int | None:
+    """Seconds since 1970-01-01 UTC. Raises UsageError."""
+    if text is None:
+        return None
+    if text == "now":
+        return int(time.time())
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            "not a date", where="--signed-at", expected="now, or such as 2025-06-01T00:00:00Z", found=text
+        ) from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def _print_json(document: object) -> None:
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

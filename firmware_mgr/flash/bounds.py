@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from firmware_mgr.model.errors import UsageError
 
-#: Write granularities that devices may have, in bytes.
-BLOCK_SIZES = (512, 4096)
+#: Write granularities that devices may have, in bytes: sectors, and erase blocks of MTD flash.
+BLOCK_SIZES = (512, *(1 << shift for shift in range(12, 21)))
 
 
 def check_block_size(block_size: int, where: str) -> None:
     """Raise UsageError unless `block_size` is one that the house supports."""
     if block_size not in BLOCK_SIZES:
-        raise UsageError("unsupported block size", where=where, expected="512 or 4096", found=block_size)
+        raise UsageError(
+            "unsupported block size",
+            where=where,
+            expected="512, or a power of two from 4096 to 1 MiB",
+            found=block_size,
+        )
 
 
 def check_range(offset: int, length: int, size: int, where: str) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from firmware_mgr.flash.bounds import check_block_size, check_range, check_write
 from firmware_mgr.flash.memory_device import Cut, MemoryDevice, PowerCut
@@ -20,7 +20,7 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Cut", "FileDevice", "FlashDevice", "MemoryDevice", "PowerCut", "Window"]
+__all__ = ["Cut", "FileDevice", "FlashDevice", "MemoryDevice", "PowerCut", "Window", "bad_offsets"]
 
 BLKSSZGET = 0x1268  # linux/fs.h: the logical block size of a block device
 
@@ -34,7 +34,7 @@ class FlashDevice(Protocol):
 
     @property
     def block_size(self) -> int:
-        """Write granularity in bytes: 512 or 4096."""
+        """Write granularity in bytes: 512 or 4096; of a device with erase blocks, an erase block."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes. Raises UsageError outside the device, DeviceError when unreadable."""
@@ -44,6 +44,19 @@ class FlashDevice(Protocol):
 
     def sync(self) -> None:
         """Return when all that was written is on the medium; reads then come from it. Raises DeviceError."""
+
+
+@runtime_checkable
+class KnowsBadBlocks(Protocol):
+    """A flash device with erase blocks."""
+
+    def bad_offsets(self) -> frozenset[int] | None:
+        """Where its bad blocks begin. They are neither read nor written. None: it is without erase blocks."""
+
+
+def bad_offsets(device: FlashDevice) -> frozenset[int] | None:
+    """Where the bad blocks of a device with erase blocks begin; None for all other devices."""
+    return device.bad_offsets() if isinstance(device, KnowsBadBlocks) else None
 
 
 class Window:
@@ -67,6 +80,13 @@ class Window:
 
     def sync(self) -> None:
         self._device.sync()
+
+    def bad_offsets(self) -> frozenset[int] | None:
+        """See KnowsBadBlocks; offsets are those of the window."""
+        found = bad_offsets(self._device)
+        if found is None:
+            return None
+        return frozenset(at - self.offset for at in found if self.offset <= at < self.offset + self.size)
 
 
 class FileDevice:

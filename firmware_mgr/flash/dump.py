@@ -5,12 +5,15 @@ Knows every format's fields and shows damage as text instead of raising. Writes 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from firmware_mgr.flash import store_roots
 from firmware_mgr.flash.control import read_control
+from firmware_mgr.flash.device import bad_offsets
 from firmware_mgr.flash.gpt import read_table
 from firmware_mgr.flash.store import Store
+from firmware_mgr.flash.store_geometry import unit_for
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import Digest
 
@@ -52,7 +55,11 @@ def describe_control(window: FlashDevice) -> dict[str, Any]:
 
 def describe_store(device: FlashDevice, *, check: bool = False) -> dict[str, Any]:
     """Roots, room, documents (by length and digest) and blobs; with `check` each blob is read and hashed."""
-    result: dict[str, Any] = {"roots": [_root(reading) for reading in store_roots.read_ring(device)]}
+    result: dict[str, Any] = {"unit": unit_for(device.block_size)}
+    bad_blocks = bad_offsets(device)
+    if bad_blocks is not None:
+        result["bad_blocks"] = sorted(bad_blocks)
+    result["roots"] = [_root(reading) for reading in store_roots.read_ring(device)]
     try:
         store = Store.open(device)
     except DeviceError as e:
@@ -62,7 +69,7 @@ def describe_store(device: FlashDevice, *, check: bool = False) -> dict[str, Any
     return result | {
         "store_id": store.store_id.hex(),
         "sequence": store.sequence,
-        "space": {"total": space.total, "used": space.used, "free": space.free, "largest": space.largest},
+        "space": asdict(space),
         "documents": [
             {"name": name, "length": len(value), "digest": Digest.of(value).hex}
             for name, value in sorted(store.documents().items())
@@ -78,7 +85,7 @@ def describe_store(device: FlashDevice, *, check: bool = False) -> dict[str, Any
 def _root(reading: SlotReading) -> dict[str, Any]:
     place = {"slot": reading.slot, "twin": reading.twin}
     if reading.root is None:
-        return place | {"problem": reading.problem if reading.has_magic else "empty"}
+        return place | {"problem": "empty" if reading.blank else reading.problem}
     root = reading.root
     return place | {
         "sequence": root.sequence,

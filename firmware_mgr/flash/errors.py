@@ -17,6 +17,10 @@ class StoreDamaged(FlashFormatError):
     """The partition held a store, but no root leads to a readable snapshot."""
 
 
+class BadBlock(DeviceError):
+    """An erase block that is bad, or has just turned out to be: nothing is read from it, or written to it."""
+
+
 class BlobDamaged(DeviceError):
     """The bytes read from flash do not have the digest under which they are stored."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MIB = 1 << 20
+LOGICAL_BLOCKS = (512, 4096)
 CONTROL, BOOT_A, BOOT_B, STORE, STATE = PARTITION_NAMES = ("control", "boot-a", "boot-b", "store", "state")
 #: The sixth, where the layout has it.
 DATA = "data"
@@ -120,6 +121,14 @@ class _Copy:
 
 
 def _copies(device: FlashDevice) -> tuple[_Copy, _Copy]:
+    if device.block_size not in LOGICAL_BLOCKS:
+        raise UsageError(
+            "a partition table is for block devices",
+            where="flash",
+            expected="blocks of 512 or 4096 bytes",
+            found=device.block_size,
+            hint="areas of MTD flash come from the board or the kernel",
+        )
     if device.size < 4 * MIB:
         raise UsageError("flash is too small for a table", expected="4 MiB or more", found=device.size)
     last = device.size // device.block_size - 1

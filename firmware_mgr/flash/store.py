@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from firmware_mgr.flash import store_blobs, store_roots
+from firmware_mgr.flash import store_blobs, store_places, store_roots
 from firmware_mgr.flash.errors import BlobDamaged, NoSpace, StoreDamaged, StoreMissing
 from firmware_mgr.flash.store_geometry import Extent, Geometry, round_up
 from firmware_mgr.flash.store_layout import (
@@ -24,7 +25,7 @@ from firmware_mgr.flash.store_layout import (
     check_document_name,
 )
 from firmware_mgr.flash.store_roots import Committed
-from firmware_mgr.flash.store_space import Space, measure, place
+from firmware_mgr.flash.store_space import Space, place
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest
 
@@ -36,6 +37,7 @@ __all__ = ["Extent", "Space", "Store"]
 
 PLACE_TRIES = 4  # places tried for a blob
 SNAPSHOT_TRIES = 4  # places tried before a snapshot is given up on a flash with bad blocks
+BLOB_MOVES = 4  # the same for a blob, after the first
 
 
 class Store:
@@ -79,7 +81,7 @@ class Store:
         """Make an empty store, in place of whatever is there. `store_id` is 16 bytes, new for each format."""
         if len(store_id) != STORE_ID_SIZE:
             raise UsageError("bad store id", expected=f"{STORE_ID_SIZE} bytes", found=len(store_id))
-        geometry = Geometry.of(device.size)
+        geometry = Geometry.of(device.size, device.block_size)
         try:
             history, highest = store_roots.find_history(device)
         except (StoreMissing, StoreDamaged):
@@ -127,15 +129,35 @@ class Store:
     def _write_somewhere(self, digest: Digest, length: int, chunks: Iterable[bytes]) -> Extent:
         tries = PLACE_TRIES if isinstance(chunks, Sequence) else 1  # others can be gone through once only
         while True:
-            extent = self._reserve(length, digest.short)
+            tried = [self._reserve(length, digest.short)]
+            move = partial(self._move, tried, digest.short)
             try:
-                store_blobs.write_blob(self._device, extent, digest, chunks)
-                return extent
+                extent = store_blobs.write_blob(self._device, tried[0], digest, chunks, move)
             except DeviceError:
-                self._bad_places.add(extent)
+                self._avoid(tried)
                 tries -= 1
                 if not tries:
                     raise
+            else:
+                self._avoid(tried[:-1])
+                return extent
+
+    def _move(self, tried: list[Extent], what: str, refused: Extent, why: DeviceError) -> Extent:
+        """Another place for a blob that is being written; raises `why` when there is none."""
+        if len(tried) > BLOB_MOVES:
+            raise why
+        try:
+            tried.append(self._reserve(refused.length, what, tried))
+        except NoSpace:
+            raise why from None
+        return tried[-1]
+
+    def _avoid(self, refused: Iterable[Extent]) -> None:
+        """Pass over these places from now on; of those that hold bad blocks just the bad blocks."""
+        bad = store_places.bad_blocks(self._device, self._geometry)
+        self._bad_places.update(
+            place for place in refused if not any(place.offset <= one.offset < place.end for one in bad)
+        )
 
     def has(self, digest: Digest) -> bool:
         """Whether the working index names it. Whether its bytes are right, `check` says."""
@@ -197,7 +219,7 @@ class Store:
     def space(self) -> Space:
         """Room for blobs. What only an older state still refers to counts as free: `put` gets at it."""
         taken = [*self._blobs.values(), *self._bad_places]
-        return measure(taken, self._geometry.blobs_start, self._geometry.blobs_end)
+        return store_places.blob_space(self._device, self._geometry, taken)
 
     # Documents and transactions
 
@@ -270,10 +292,10 @@ class Store:
         self._blobs = dict(blobs)
 
     def _write_root(self, root: Root) -> int:
-        """Write it to the next good slot; return that. A slot passed over may hold the same root too."""
-        self._in_doubt = True
+        """Write it to the next good slot; return that. One passed over may hold the same root too."""
         problem: DeviceError | None = None
-        for slot in store_roots.next_slots(self._history):
+        for slot in store_roots.next_slots(self._device, self._history):
+            self._in_doubt = True
             try:
                 store_roots.write_root(self._device, slot, root)
             except DeviceError as e:
@@ -290,23 +312,28 @@ class Store:
         """Before the first change of a session: what counts now shall count at the next opening too."""
         if self._settled or not self._history:
             return
-        current, working = self._history[0], self._blobs
-        stale = store_roots.next_slots(self._history)[0]
+        working, current = self._blobs, self._history[0].snapshot
         self._settled = True
-        if not store_roots.settle_roots(self._device, current, stale):
-            self._transact(dict(current.snapshot.documents), dict(current.snapshot.blobs))
+        if not store_roots.settle_roots(self._device, self._history):
+            self._transact(dict(current.documents), dict(current.blobs))
             self._blobs = working
 
     def _write_snapshot(self, raw: bytes) -> tuple[int, int]:
         """Write both copies at the same place of the two zones; return their offsets."""
-        limit = self._geometry.max_snapshot
+        limit = store_places.max_snapshot(self._device, self._geometry)
         if len(raw) > limit:
             raise NoSpace(
                 "index and documents do not fit", where="store", needed=len(raw), free=limit, largest=limit
             )
         problem: DeviceError | None = None
         for _ in range(SNAPSHOT_TRIES):
-            there = place(len(raw), self._taken_in_zones(), 0, self._geometry.zone_size, self._zone_cursor)
+            taken = [
+                *self._bad_zone_places,
+                *store_places.bad_in_zones(self._device, self._geometry),
+                *store_places.taken_in_zones(self._geometry, self._history),
+            ]
+            size, unit = self._geometry.zone_size, self._geometry.unit
+            there = place(len(raw), taken, 0, size, self._zone_cursor, unit=unit)
             if there is None:
                 break
             self._zone_cursor = there.end
@@ -322,19 +349,11 @@ class Store:
             "no good place for the store's index", where="store", found=problem, hint="the flash is worn out"
         ) from problem
 
-    def _taken_in_zones(self) -> list[Extent]:
-        taken = list(self._bad_zone_places)
-        for committed in self._history:
-            root = committed.root
-            for zone, offset in zip(self._geometry.zones, root.snapshot_offsets, strict=True):
-                taken.append(Extent(offset - zone, root.snapshot_length))
-        return taken
-
     # Space and bytes
 
     def _need_room(self, length: int, what: str) -> None:
         """Raise NoSpace unless there is a gap, or what only older states refer to would make one."""
-        if round_up(length) > self.space().largest:
+        if round_up(length, self._geometry.unit) > self.space().largest:
             raise self._no_space(length, what)
 
     def _no_space(self, length: int, what: str) -> NoSpace:
@@ -343,25 +362,28 @@ class Store:
             "blob does not fit", where=f"store, {what}", needed=length, free=space.free, largest=space.largest
         )
 
-    def _reserve(self, length: int, what: str) -> Extent:
+    def _reserve(self, length: int, what: str, tried: Collection[Extent] = ()) -> Extent:
+        """A place for a blob that is none of those `tried`, which may hold its beginning."""
         self._need_room(length, what)
-        for _ in range(3):
+        for may_reclaim in (True, True, False):
             extent = place(
                 length,
-                self._taken_by_blobs(),
+                self._taken_by_blobs().union(tried),
                 self._geometry.blobs_start,
                 self._geometry.blobs_end,
                 self._blob_cursor,
+                unit=self._geometry.unit,
             )
             if extent is not None:
                 self._blob_cursor = extent.end
                 return extent
-            # Only older states stand in the way: let the index of today take their place.
-            self._transact(self._documents, self._blobs)
+            if may_reclaim:  # only older states stand in the way: let the index of today take their place
+                self._transact(self._documents, self._blobs)
         raise self._no_space(length, what)
 
     def _taken_by_blobs(self) -> set[Extent]:
         taken = set(self._blobs.values()) | self._bad_places
+        taken.update(store_places.bad_blocks(self._device, self._geometry))
         for committed in self._history:
             taken.update(committed.snapshot.blobs.values())
         return taken

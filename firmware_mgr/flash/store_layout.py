@@ -19,6 +19,7 @@ from construct import (
     Check,
     Const,
     ConstructError,
+    Default,
     GreedyBytes,
     Int8ul,
     Int16ul,
@@ -32,12 +33,13 @@ from construct import (
 )
 
 from firmware_mgr.flash.errors import FlashFormatError
-from firmware_mgr.flash.store_geometry import MIN_STORE_SIZE, RING_SIZE, UNIT, Extent, Geometry, round_up
+from firmware_mgr.flash.store_geometry import RING_UNITS, UNIT, Extent, Geometry, padded, round_up
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest
 
+#: What is read of a slot. A slot takes a unit.
 SLOT_SIZE = UNIT
-SLOTS = RING_SIZE // SLOT_SIZE // 2  # each has a twin
+SLOTS = RING_UNITS // 2  # each has a twin
 ROOT_MAGIC = b"FWSTORE\x01"
 SNAPSHOT_MAGIC = b"FWSNAP\x00\x01"
 FORMAT_VERSION = 1
@@ -51,7 +53,8 @@ _NAME = re.compile(r"[A-Za-z0-9._/:+~@\-]{1,128}")
 _ROOT_FIELDS = (
     "magic" / Const(ROOT_MAGIC),
     "version" / Int16ul,
-    "reserved" / Const(0, Int16ul),
+    "unit_shift"
+    / Default(Int16ul, 0),  # 0 stands for UNIT: what was written before there were others stays as it is
     "record_size" / Const(ROOT_SIZE, Int32ul),
     "store_id" / Bytes(STORE_ID_SIZE),
     "sequence" / Int64ul,
@@ -95,6 +98,18 @@ def crc32c(data: bytes) -> int:
     return _crc32c()(data)
 
 
+def _unit_shift(unit: int) -> int:
+    return 0 if unit == UNIT else unit.bit_length() - 1
+
+
+def _unit(shift: int) -> int:
+    """Raises UsageError for the shift of UNIT, which has one form only, and for what no unit can have."""
+    unit = 1 << shift if shift < 64 else 0
+    if shift and unit <= UNIT:
+        raise UsageError("not a unit", expected=f"0, or over {UNIT.bit_length() - 1}", found=shift)
+    return unit if shift else UNIT
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
     """One root record. Its snapshot is at both `snapshot_offsets`, `snapshot_length` bytes long."""
@@ -109,10 +124,11 @@ class Root:
     snapshot_sha256: bytes
 
     def encode(self) -> bytes:
-        """A whole slot."""
+        """A whole slot, a unit long."""
         body = ROOT_BODY.build(
             {
                 "version": FORMAT_VERSION,
+                "unit_shift": _unit_shift(self.geometry.unit),
                 "store_id": self.store_id,
                 "sequence": self.sequence,
                 "size": self.geometry.size,
@@ -124,7 +140,8 @@ class Root:
                 "snapshot_sha256": self.snapshot_sha256,
             }
         )
-        return bytes(body + ROOT_CRC.build(crc32c(body))).ljust(SLOT_SIZE, b"\0")
+        record = bytes(body + ROOT_CRC.build(crc32c(body)))
+        return padded(record, self.geometry.unit)
 
     @classmethod
     def decode(cls, slot: bytes, device_size: int, where: str) -> Self:
@@ -144,7 +161,7 @@ class Root:
             )
         try:
             r = ROOT_BODY.parse(body)
-            geometry = Geometry(r.size, r.zone_size)
+            geometry = Geometry(r.size, r.zone_size, _unit(r.unit_shift))
         except (ConstructError, UsageError) as e:
             raise FlashFormatError("broken store root", where=where, found=str(e)) from e
         root = cls(
@@ -163,18 +180,18 @@ class Root:
     def _check_bounds(self, device_size: int, where: str) -> None:
         g = self.geometry
         bounds = (
-            ("size", g.size, MIN_STORE_SIZE, device_size),
+            ("size", g.size, g.smallest(g.unit), device_size),
             ("sequence", self.sequence, 1, SEQUENCE_END - 1),
             ("blob cursor", self.blob_cursor, g.blobs_start, g.blobs_end),
             ("zone cursor", self.zone_cursor, 0, g.zone_size),
             ("snapshot length", self.snapshot_length, 1, g.max_snapshot),
             *(
-                ("snapshot offset", offset, zone, zone + g.zone_size - round_up(self.snapshot_length))
+                ("snapshot offset", offset, zone, zone + g.zone_size - round_up(self.snapshot_length, g.unit))
                 for zone, offset in zip(g.zones, self.snapshot_offsets, strict=True)
             ),
         )
         for name, value, low, high in bounds:
-            if not low <= value <= high or ("offset" in name and value % UNIT):
+            if not low <= value <= high or ("offset" in name and value % g.unit):
                 raise FlashFormatError(
                     f"store root's {name} is out of bounds",
                     where=where,
@@ -225,7 +242,8 @@ class Snapshot:
             s = SNAPSHOT.parse(raw)
         except ConstructError as e:
             raise FlashFormatError("broken store snapshot", where=where, found=str(e).strip()) from e
-        blobs = {Digest.from_bytes(b.digest): Extent(b.offset, b.length) for b in s.blobs}
+        unit = root.geometry.unit
+        blobs = {Digest.from_bytes(b.digest): Extent(b.offset, b.length, unit) for b in s.blobs}
         documents = {d.name.decode("ascii", "replace"): d.value for d in s.documents}
         _check_sound(root.geometry, blobs, documents, where)
         orderly = (
@@ -249,7 +267,7 @@ def _check_sound(
 ) -> None:
     end = geometry.blobs_start
     for extent in sorted(blobs.values(), key=lambda extent: extent.offset):
-        if extent.offset < end or extent.offset % UNIT or extent.end > geometry.blobs_end:
+        if extent.offset < end or extent.offset % geometry.unit or extent.end > geometry.blobs_end:
             raise FlashFormatError("store extent overlaps or lies outside", where=where, found=extent)
         end = extent.end
     for name in documents:

@@ -5,12 +5,13 @@ Knows slots, twins and copies. Refuses to know blobs and documents, and when a r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from firmware_mgr.flash.device import bad_offsets
 from firmware_mgr.flash.errors import FlashFormatError, StoreDamaged, StoreMissing
-from firmware_mgr.flash.store_geometry import RING_SIZE, round_up
+from firmware_mgr.flash.store_geometry import padded, unit_for
 from firmware_mgr.flash.store_layout import ROOT_MAGIC, SLOT_SIZE, SLOTS, Root, Snapshot
 from firmware_mgr.model.errors import DeviceError
 
@@ -36,27 +37,42 @@ class SlotReading:
     root: Root | None
     has_magic: bool
     problem: str
+    blank: bool = False
 
 
-def _offsets(slot: int) -> tuple[int, int]:
-    return slot * SLOT_SIZE, (SLOTS + slot) * SLOT_SIZE
+def _offsets(slot: int, unit: int) -> tuple[int, int]:
+    return slot * unit, (SLOTS + slot) * unit
+
+
+def _places(device: FlashDevice, slot: int) -> tuple[int, int]:
+    return _offsets(slot, unit_for(device.block_size))
 
 
 def read_ring(device: FlashDevice) -> list[SlotReading]:
     """All slots and twins, whatever they hold."""
+    unit = unit_for(device.block_size)
     readings: list[SlotReading] = []
     for slot in range(SLOTS):
-        for twin, offset in enumerate(_offsets(slot)):
-            has_magic = False
+        for twin, offset in enumerate(_offsets(slot, unit)):
+            has_magic = blank = False
             try:
                 raw = device.read(offset, SLOT_SIZE)
                 has_magic = raw.startswith(ROOT_MAGIC)
+                blank = raw in (bytes(SLOT_SIZE), b"\xff" * SLOT_SIZE)
                 root = Root.decode(raw, device.size, f"store root slot {slot}{' twin' * twin}")
+                _check_unit(root, unit)
             except DeviceError as e:
-                readings.append(SlotReading(slot, bool(twin), None, has_magic, str(e)))
+                readings.append(SlotReading(slot, bool(twin), None, has_magic, str(e), blank))
             else:
                 readings.append(SlotReading(slot, bool(twin), root, True, ""))
     return readings
+
+
+def _check_unit(root: Root, unit: int) -> None:
+    if root.geometry.unit != unit:
+        raise FlashFormatError(
+            "store was made with another unit", where="store root", expected=unit, found=root.geometry.unit
+        )
 
 
 def read_snapshot(device: FlashDevice, root: Root) -> Snapshot:
@@ -106,19 +122,25 @@ def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
     return history, newest
 
 
-def next_slots(history: Collection[Committed]) -> list[int]:
-    """The slots for the next root, best first: round the ring, but none that holds a root that counts."""
+def next_slots(device: FlashDevice, history: Collection[Committed]) -> list[int]:
+    """The slots for the next root, best first: round the ring, but never one that holds a root that counts.
+
+    Those with a half in a bad block come after all whole ones, those with both are left out.
+    """
     taken = {committed.slot for committed in history}
     newest = max(history, key=lambda committed: committed.root.sequence).slot if history else -1
-    round_the_ring = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS)]
-    return [slot for slot in round_the_ring if slot not in taken]
+    order = [slot % SLOTS for slot in range(newest + 1, newest + 1 + SLOTS)]
+    bad = bad_offsets(device) or frozenset()
+    bad_halves = {slot: sum(offset in bad for offset in _places(device, slot)) for slot in order}
+    usable = [slot for slot in order if slot not in taken and bad_halves[slot] < 2]
+    return sorted(usable, key=lambda slot: bad_halves[slot])
 
 
 def write_snapshot(device: FlashDevice, raw: bytes, offsets: tuple[int, int]) -> None:
     """Write both copies, sync, read them back. Raises DeviceError when one of them is not on flash."""
-    padded = raw.ljust(round_up(len(raw)), b"\0")
+    whole = padded(raw, unit_for(device.block_size))
     for offset in offsets:
-        device.write(offset, padded)
+        device.write(offset, whole)
     device.sync()
     for offset in offsets:
         if device.read(offset, len(raw)) != raw:
@@ -133,39 +155,51 @@ def write_root(device: FlashDevice, slot: int, root: Root) -> None:
     raw = root.encode()
     problems: list[str] = []
     good = 0
-    for offset in _offsets(slot):
+    for offset in _places(device, slot):
         try:
             device.write(offset, raw)
         except DeviceError as e:
             problems.append(str(e))
     device.sync()
-    for offset in _offsets(slot):
+    for offset in _places(device, slot):
         try:
-            good += device.read(offset, SLOT_SIZE) == raw
+            good += device.read(offset, len(raw)) == raw
         except DeviceError as e:
             problems.append(str(e))
     if not good:
         raise DeviceError("store root cannot be written", where=f"slot {slot}", found="; ".join(problems))
 
 
-def settle_roots(device: FlashDevice, current: Committed, stale: int) -> bool:
+def settle_roots(device: FlashDevice, history: Sequence[Committed]) -> bool:
     """Make sure that what was read of the ring stays so; whether both copies of the current root are good.
 
     A root whose write was cut may read as whole now and as broken the next time, or the other way round. So
-    both copies of the current root are written again, one after the other, and the slot in which a newer one
-    may have been cut (`stale`) is emptied. A slot that the device refuses is left as it is.
+    the slots in which a newer one may have been cut are emptied: the next one, and all that hold neither a
+    root nor nothing. Then the copies of the current root are written again, one after the other: first one
+    that is not good, since the other may be the only good one, which is not touched before.
+
+    A device with erase blocks writes in order: there the next slot holds an older root or is torn, and a copy
+    whose twin is good was whole before that was begun, so that nothing of it is written again.
     """
+    current, in_order = history[0], bad_offsets(device) is not None
+    kept = {committed.slot for committed in history}
+    stale = set() if in_order else set(next_slots(device, history)[:1])
+    stale |= {r.slot for r in read_ring(device) if not (r.root or r.blank)}
+    for slot in sorted(stale - kept):
+        for offset in _places(device, slot):
+            _try_write(device, offset, padded(b"", unit_for(device.block_size)))
+    device.sync()
     raw = current.root.encode()
-    place, twin = _offsets(current.slot)
-    for offset in _offsets(stale):
-        _try_write(device, offset, bytes(SLOT_SIZE))
-    _try_write(device, twin, raw)
-    device.sync()
-    if not _reads(device, twin, raw):
-        return False  # the other one may be the only good copy: it is not touched
-    _try_write(device, place, raw)
-    device.sync()
-    return _reads(device, place, raw)
+    places = _places(device, current.slot)
+    good = {offset: _reads(device, offset, raw) for offset in places}
+    if in_order:
+        return all(good.values())
+    for offset in sorted(reversed(places), key=good.__getitem__):
+        _try_write(device, offset, raw)
+        device.sync()
+        if not _reads(device, offset, raw):
+            return False
+    return True
 
 
 def _try_write(device: FlashDevice, offset: int, raw: bytes) -> None:
@@ -183,18 +217,15 @@ def _reads(device: FlashDevice, offset: int, raw: bytes) -> bool:
 
 
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
-    """Zero all slots and twins except `but`; sync. One that the device refuses may stay if it holds no root.
+    """Blank all slots and twins except `but`; sync. One that the device refuses may stay if it holds no root.
 
     Raises DeviceError when a root stays.
     """
     for slot in range(SLOTS):
         if slot != but:
-            for offset in _offsets(slot):
-                _try_write(device, offset, bytes(SLOT_SIZE))
+            for offset in _places(device, slot):
+                _try_write(device, offset, padded(b"", unit_for(device.block_size)))
     device.sync()
     for reading in read_ring(device):
         if reading.root is not None and reading.slot != but:
             raise DeviceError("an old store root cannot be erased", where=f"slot {reading.slot}")
-
-
-assert _offsets(SLOTS - 1)[1] + SLOT_SIZE == RING_SIZE

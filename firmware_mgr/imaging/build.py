@@ -70,15 +70,17 @@ def build_boot_image(
     agent_source: Path = SHIPPED_SOURCE,
     bootimages: Path = SHIPPED_BOOTIMAGES,
     refresh: bool = False,
+    takes_test: bool = False,
 ) -> BootImage:
     """Build the image for `board` into the folder `out`, which it replaces. What exists is reused.
 
-    `trust` holds the site's public `authority.pem` and `keys.json`. `kernel` and `rootfs` (folder, tar, deb)
-    stand in for Debian's. Without a version the image gets fwmgr's with the start of its inputs' digest.
-    `refresh` asks the Debian archive for what is newest; otherwise what the cache knows stays. Raises
-    UsageError, and PeerError for the archive.
+    `trust` holds the site's public `authority.pem`, `keys.json` and, where it has one, `root.json`. `kernel`
+    and `rootfs` (folder, tar, deb) stand in for Debian's. Without a version the image gets fwmgr's with the
+    start of its inputs' digest. `refresh` asks the Debian archive for what is newest; otherwise what the
+    cache knows stays. With `takes_test` its cards take test packages. Raises UsageError, and PeerError for
+    the archive.
     """
-    believed = read_site_trust(trust)
+    believed = read_site_trust(trust, takes_test=takes_test)
     loader = LOADERS[board.firmware.loader]
     check_tools(loader.tools)
     parts = _gather(board, bootimages, cache, Own(kernel, rootfs), refresh)
@@ -88,9 +90,8 @@ def build_boot_image(
     built = parts.built_at()
 
     def site(version: str) -> Tree:
-        return site_tree(
-            board, parts.recipe, SiteInputs(agent_source, trust, version, built, base.python_minor)
-        )
+        inputs = SiteInputs(agent_source, trust, version, built, base.python_minor, takes_test)
+        return site_tree(board, parts.recipe, inputs)
 
     made_from = {
         "base": base_digest.hex,

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 LOCK_FORMAT = 1
 #: A line of `apt-get --print-uris` with Acquire::ForceHash: 'URI' FILE SIZE SHA256:HEX
-_URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+)\.deb (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+)\.deb (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 #: An ar archive: magic, then headers with the name in 16 bytes and the time, in decimal, in the next 12.
 _AR_MAGIC = b"!<arch>\n"
 _AR_TIME = slice(16, 28)
@@ -97,6 +97,15 @@ def fetch_debs(
                     raise
         _write_lock(file, _resolve(names, arch, debian_sources(apt_etc), assumed), names, arch)
         return _download(read_lock(file, names, arch), cache, file)
+
+
+def fetch_pins(pins: Sequence[Pin], cache: Path, file: Path) -> tuple[DebFile, ...]:
+    """Exactly these package files, of any CPUs; `file` is the lock file that has them, for what is said.
+
+    Raises PeerError when the archive no longer has one of them.
+    """
+    with _locked(cache / "debs.lock"):
+        return _download(pins, cache, file)
 
 
 def read_deb(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Tree:
@@ -166,15 +175,15 @@ def _write_lock(file: Path, pins: Sequence[Pin], names: Sequence[str], arch: str
 def _resolve(names: Sequence[str], arch: str, sources: str, assumed: Sequence[str]) -> tuple[Pin, ...]:
     """Ask apt, in a directory of its own, what the packages need."""
     with tempfile.TemporaryDirectory(prefix="fwmgr-apt-") as scratch:
-        home = _private_apt(Path(scratch), arch, sources, assumed)
-        _update(home)
+        home = private_apt(Path(scratch), arch, sources, assumed)
+        update_index(home)
         install = ["apt-get", "install", "-q", "--yes", "--print-uris", "--", *sorted(names)]
-        answer = _apt(home, install, "packages cannot be resolved", UsageError)
+        answer = run_apt(home, install, "packages cannot be resolved", UsageError)
     pins = []
     for line in answer.splitlines():
         if not line.startswith("'"):
             continue
-        match = _URI_LINE.match(line)
+        match = URI_LINE.match(line)
         if match is None:
             raise PeerError("apt said something else than an address with SHA-256", where=arch, found=line)
         name, version, of = (unquote(part) for part in match["file"].rsplit("/")[-1].split("_"))
@@ -182,7 +191,7 @@ def _resolve(names: Sequence[str], arch: str, sources: str, assumed: Sequence[st
     return tuple(pins)
 
 
-def _update(configuration: Path) -> None:
+def update_index(configuration: Path) -> None:
     """Fetch the indexes. One beside the release's own may be missing: it holds newer versions, no others.
 
     Mirrors that are being refreshed hand out an index that does not fit its signed list for hours.
@@ -202,7 +211,7 @@ def _update(configuration: Path) -> None:
         )
 
 
-def _private_apt(home: Path, arch: str, sources: str, assumed: Sequence[str]) -> Path:
+def private_apt(home: Path, arch: str, sources: str, assumed: Sequence[str]) -> Path:
     """Lay out apt's directories below `home`; return its configuration file."""
     for folder in ("lists/partial", "archives/partial", "etc/sources.list.d", "etc/empty.d"):
         (home / folder).mkdir(parents=True, exist_ok=True)
@@ -248,12 +257,13 @@ def _download_settings() -> str:
     return done.stdout
 
 
-def _apt(
+def run_apt(
     configuration: Path,
     command: Sequence[str],
     what: str,
     fault: type[PeerError] | type[UsageError] = PeerError,
 ) -> str:
+    """What a command of apt says. Raises `fault` when it fails."""
     done = _run_apt(configuration, command)
     if done.returncode or _failed_fetches(done):
         raise _complaint(what, command, done, fault)
@@ -289,16 +299,18 @@ def _download(pins: Sequence[Pin], cache: Path, file: Path) -> tuple[DebFile, ..
     missing = [pin for pin in pins if not _holds(folder / f"{pin.sha256}.deb", pin)]
     if missing:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-            configuration = _private_apt(Path(scratch) / "apt", pins[0].arch, "", ())
+            configuration = private_apt(Path(scratch) / "apt", pins[0].arch, "", ())
             command = [str(_APT_HELPER), "download-file"]
             for pin in missing:
                 command += [pin.uri, f"{scratch}/{pin.sha256}.deb", f"SHA256:{pin.sha256}"]
             try:
-                _apt(configuration, command, "a package cannot be fetched")
+                run_apt(configuration, command, "a package cannot be fetched")
             except PeerError as e:
+                gone = [pin for pin in missing if not _kept(Path(scratch), folder, pin)]
                 raise PeerError(
                     "the archive has moved on: it no longer has a locked package as it was",
                     where=str(file),
+                    expected=", ".join(f"{pin.name} {pin.version} {pin.arch}" for pin in gone) or None,
                     found=e.found,
                     hint="resolve afresh with: fwmgr image build --refresh",
                 ) from e
@@ -316,6 +328,15 @@ def _holds(place: Path, pin: Pin) -> bool:
             return hashlib.file_digest(stream, "sha256").hexdigest() == pin.sha256
     except FileNotFoundError:
         return False
+
+
+def _kept(scratch: Path, folder: Path, pin: Pin) -> bool:
+    """Keep what has arrived although others have not; whether this one has."""
+    fetched = scratch / f"{pin.sha256}.deb"
+    if not _holds(fetched, pin):
+        return False
+    _keep(fetched, folder / fetched.name, pin)
+    return True
 
 
 def _keep(fetched: Path, place: Path, pin: Pin) -> None:

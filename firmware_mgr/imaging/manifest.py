@@ -15,6 +15,7 @@ from firmware_mgr.imaging.site_trust import SiteTrust
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest, check_name, check_version
 from firmware_mgr.model.software import BootImageRef
+from firmware_mgr.package.root import RootRefused
 
 MANIFEST_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
@@ -134,7 +135,7 @@ class Manifest:
             missing = {PARTITION_FILE} - manifest.files.keys()
             if not manifest.netboot_files:
                 missing.add(f"{NETBOOT_FOLDER}…")
-        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError, RootRefused) as e:
             raise PeerError("not a boot image's manifest", where=where, found=repr(e)) from e
         if missing:
             raise PeerError("manifest lists not all files", where=where, expected=", ".join(sorted(missing)))

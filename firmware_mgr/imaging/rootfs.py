@@ -31,6 +31,8 @@ from firmware_mgr.model.errors import UsageError
 AGENT_HOME = "usr/lib/fwmgr"
 SETTINGS = "etc/fwmgr"
 TRUST_FILES = ("authority.pem", "keys.json")
+#: Where the site has one (SPEC-trust).
+ROOT_FILE = "root.json"
 AGENT_FORMAT = 1
 #: The Python 3 for which code is compiled here; the oldest that the agent runs on.
 BYTECODE_MINOR = 11
@@ -116,6 +118,7 @@ class SiteInputs:
     version: str
     built: int
     python_minor: int
+    takes_test: bool = False
 
 
 def site_tree(board: Board, recipe: Recipe, site: SiteInputs) -> Tree:
@@ -132,8 +135,9 @@ def site_tree(board: Board, recipe: Recipe, site: SiteInputs) -> Tree:
         raise UsageError("the agent's program is missing", where=str(site.source), expected="app/agent.py")
     # Bytecode fits one version of Python; an own root file system may have another.
     tree = with_bytecode(code) if site.python_minor == BYTECODE_MINOR else code
-    tree[f"{SETTINGS}/agent.json"] = File(_settings(board, site.version, site.built))
-    for name in TRUST_FILES:
+    tree[f"{SETTINGS}/agent.json"] = File(_settings(board, site))
+    has_root = (site.trust / ROOT_FILE).exists()
+    for name in (*TRUST_FILES, ROOT_FILE) if has_root else TRUST_FILES:
         tree[f"{SETTINGS}/trust/{name}"] = File(trust_file(site.trust, name))
     return tree
 
@@ -189,13 +193,13 @@ def check_own_userland(userland: Mapping[str, Node], where: str) -> None:
         )
 
 
-def _settings(board: Board, version: str, built: int) -> bytes:
+def _settings(board: Board, site: SiteInputs) -> bytes:
     document = {
         "format": AGENT_FORMAT,
         "board": board.name,
         "cpu": board.cpu.value,
-        "version": version,
-        "build_date": built,
+        "version": site.version,
+        "build_date": site.built,
         "console": board.console.device,
         "slot_register": "" if board.slot is None else board.slot.path,
         "slot_fw_cfg": None
@@ -212,6 +216,8 @@ def _settings(board: Board, version: str, built: int) -> bytes:
             "data": board.flash.data or 0,
         },
     }
+    if site.takes_test:
+        document["takes_test"] = True
     return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
 
 

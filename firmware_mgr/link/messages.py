@@ -117,7 +117,7 @@ class Hello:
 
     `sets` are all software sets that flash holds records of, `running_set` is the one whose processes run.
     `boot_id` differs from boot to boot. `settings` names the settings that the card has kept, `mac`
-    is that of its interface.
+    is that of its interface, `package_format` the newest that it reads: older agents do not say, and read 1.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -137,6 +137,7 @@ class Hello:
     key_renewed: bool = False
     settings: Digest | None = field(default=None, metadata=since(2))
     mac: str = field(default="", metadata=since(2))
+    package_format: int = field(default=1, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from firmware_mgr.master.binding_api import binding_routes
 from firmware_mgr.master.class_api import class_routes, texts
+from firmware_mgr.master.documents import PackageRecord
 from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
 from firmware_mgr.master.next_step import next_step
@@ -28,6 +29,7 @@ from firmware_mgr.master.watching import watch_route
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.software import SoftwareSet
 
 _STATUS: dict[type[FwmgrError], int] = {UsageError: 400, PeerError: 422, DeviceError: 500}
 
@@ -126,7 +128,8 @@ class Api:
         body = await read_body(request)
         slot = _slot(body.get("slot"))
         entry = await self._master.want(slot, body.get("image"), body.get("packages"))
-        return web.json_response(card_document(entry, self._master))
+        warnings = self._master.warnings([entry])
+        return web.json_response({**card_document(entry, self._master), "warnings": warnings})
 
     async def _approve(self, request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -175,12 +178,19 @@ class Api:
         return web.json_response({**_without_pieces(record.to_document()), "warnings": warnings})
 
     async def _packages(self, _request: web.Request) -> web.Response:
-        return web.json_response([package.to_document() for package in self._master.roster.packages])
+        return web.json_response(self._package_documents(self._master.roster.packages))
 
     async def _add_package(self, request: web.Request) -> web.Response:
         record = await self._intake.add_package(_path(await read_body(request)))
         await self._master.load_software()
-        return web.json_response(record.to_document())
+        return web.json_response(self._package_documents([record])[0])
+
+    def _package_documents(self, records: Sequence[PackageRecord]) -> list[dict[str, Any]]:
+        said = self._intake.package_warnings(records)
+        return [
+            {**record.to_document(), "warnings": warnings}
+            for record, warnings in zip(records, said, strict=True)
+        ]
 
     async def _record(self, _request: web.Request) -> web.Response:
         export = await self._master.burn_log.export()
@@ -220,7 +230,10 @@ def _path(body: dict[str, Any]) -> Path:
 
 
 def _without_pieces(document: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key != "pieces"}
+    """An image's document for people: of its root of trust the version is enough."""
+    root = document["root"]
+    short = {key: value for key, value in document.items() if key not in ("pieces", "root")}
+    return {**short, "root_version": None if root is None else root["version"]}
 
 
 def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
@@ -245,6 +258,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "admission": record.admission.value,
         "wanted_image": None if wanted is None else wanted.boot_image.version,
         "packages": [] if wanted is None else [f"{p.name} {p.version}" for p in wanted.packages],
+        "test_packages": _test_packages(record.wanted, master),
         "booted_from": None if entry.hello is None else entry.hello.boot_source.value,
         "boot_version": None if entry.hello is None else entry.hello.boot_version,
         "boot_seconds": None if entry.hello is None else entry.hello.boot_seconds,
@@ -259,6 +273,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
 def card_document(entry: Entry, master: Master) -> dict[str, Any]:
     """All that is known of one card."""
     provisioning, chosen_by = master.wishes.provisioning(entry)
+    record = entry.record
     return {
         **card_summary(entry, master),
         "pristine": {
@@ -266,9 +281,25 @@ def card_document(entry: Entry, master: Master) -> dict[str, Any]:
             "save_image": provisioning.save_image,
             "from": chosen_by.value,
         },
-        "record": entry.record.to_document(),
+        "trust": _trust_document(record.wanted, master),
+        "record": record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
     }
+
+
+def _test_packages(wanted: SoftwareSet | None, master: Master) -> list[str]:
+    """Those of a set that are signed for tests only, as name and version."""
+    refs = () if wanted is None else wanted.packages
+    tests = {package.ref for package in master.roster.packages if package.is_test}
+    return [f"{ref.name} {ref.version}" for ref in refs if ref in tests]
+
+
+def _trust_document(wanted: SoftwareSet | None, master: Master) -> dict[str, Any]:
+    """The root of trust in the wanted boot image: its version, and whether test packages are taken."""
+    ref = None if wanted is None else wanted.boot_image
+    image = next((one for one in master.roster.images if one.ref == ref), None)
+    root = None if image is None or image.root is None else image.root["version"]
+    return {"root": root, "takes_test": image is not None and image.takes_test}
 
 
 def operation_document(operation: Operation, master: Master) -> dict[str, Any]:

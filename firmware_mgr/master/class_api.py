@@ -82,7 +82,8 @@ class _Handlers:
             return entries
 
         entries = await master.change_classes(work)
-        return web.json_response({"class": name, "slots": [str(entry.slot) for entry in entries]})
+        slots = [str(entry.slot) for entry in entries]
+        return web.json_response({"class": name, "slots": slots, "warnings": master.warnings(entries)})
 
     async def set_own(self, request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -93,6 +94,7 @@ class _Handlers:
 
     async def _each(self, body: dict[str, Any], change: ChangeOwn) -> web.Response:
         entries = await self._master.set_own(self._master.select(texts(body, "cards")), change)
+        warnings = {entry.slot: self._master.warnings([entry]) for entry in entries}
         return web.json_response(
             [
                 {
@@ -100,6 +102,7 @@ class _Handlers:
                     "own": to_plain(entry.record.own),
                     "wanted": to_plain(entry.record.wanted),
                     "wanted_from": to_plain(entry.record.wanted_from),
+                    "warnings": warnings[entry.slot],
                 }
                 for entry in entries
             ]
@@ -123,6 +126,7 @@ class _Handlers:
             "created_at": record.created_at,
             **to_plain(record.configuration),
             "cards": members,
+            "warnings": self._master.warnings(self._master.wishes.members(record.name)),
         }
 
 

@@ -21,7 +21,7 @@ from firmware_mgr.master.link_server import Link
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.roster import Entry, hostname
 from firmware_mgr.master.settings_desk import SettingsDesk
-from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, unstored
+from firmware_mgr.master.verdict import Ruling, Verdict, judge, judge_fresh, unstored, within_reach
 from firmware_mgr.master.wanted import CARRIED_OVER
 from firmware_mgr.master.wishes import Wishes
 from firmware_mgr.model.errors import PeerError, UsageError
@@ -134,12 +134,13 @@ class Conversation:
         return self._gate.at_address(link.slot, link.address, where, link.fingerprint)
 
     async def _judge(self, entry: Entry, hello: m.Hello) -> None:
-        misfit = await self._settle(entry, hello)
-        entry.misfit = misfit
+        await self._take_word(entry, hello)
+        entry.misfit = _wrong_type(entry, hello)
+        nothing = entry.misfit or await self._settle(entry, hello)
         # Before any order.
         self._settings.greeted(entry, hello)
         record = entry.record
-        verdict = self._verdict(entry, hello) if misfit is None else Verdict(Ruling.HOLD, misfit)
+        verdict = self._verdict(entry, hello) if nothing is None else Verdict(Ruling.HOLD, nothing)
         changes: dict[str, Any] = {"actual": to_plain(hello.flash)}
         if hello.running_set is None:
             changes["running"] = None
@@ -161,24 +162,17 @@ class Conversation:
             event = CardEvent.STORED_WAIT if waiting else CardEvent.NEEDS_BURN
         await self._engine.happened(entry, event, verdict.reason)
 
-    async def _settle(self, entry: Entry, hello: m.Hello) -> str | None:
-        """Work out what a swapped card should run, or one that came after its class; why nothing fits it."""
+    async def _take_word(self, entry: Entry, hello: m.Hello) -> None:
+        """Where no register tells, the card's own word counts."""
         if entry.bound is not None:
-            # No register: the card's own word counts.
             cpu = next((cpu for cpu in CpuArch if cpu.value == hello.cpu), entry.record.cpu)
             await self._engine.roster.write(
                 entry, self._engine.clock(), board=hello.board, cpu=cpu, present=True
             )
+
+    async def _settle(self, entry: Entry, hello: m.Hello) -> str | None:
+        """Work out what a swapped card should run, or one that came after its class; why nothing fits it."""
         record = entry.record
-        if record.board is not None and hello.board != record.board:
-            error = PeerError(
-                "card of a wrong type",
-                where=f"slot {entry.slot}",
-                expected=f"{record.board}, as the slot register says",
-                found=hello.board,
-                hint="put the right card there, or have the register name this one's board",
-            )
-            return str(error)
         wanted = record.wanted
         swapped = wanted is not None and wanted.boot_image.board != hello.board
         if not swapped and (wanted is not None or not self._wishes.is_configured(entry)):
@@ -199,8 +193,14 @@ class Conversation:
         record = entry.record
         how = self._provisioning(entry)
         if record.wanted is not None and self._desk.behind_barrier(entry.slot):
-            return judge_fresh(hello, record.wanted, how)
-        return judge(hello, record.wanted, record.last_good, frozenset(record.rejected), how)
+            verdict = judge_fresh(hello, record.wanted, how)
+        else:
+            last_good = record.last_good
+            if last_good is not None and not self._engine.roster.has(last_good):
+                last_good = None  # removed while the card was away
+            verdict = judge(hello, record.wanted, last_good, frozenset(record.rejected), how)
+        formats = {package.digest: package.format for package in self._engine.roster.packages}
+        return within_reach(verdict, hello, formats)
 
     def _provisioning(self, entry: Entry) -> Provisioning:
         """In which order the card is provisioned; an agent of version 1 knows only one."""
@@ -285,3 +285,18 @@ class Conversation:
         if entry.link is link:
             entry.link = None
             await self._engine.happened(entry, CardEvent.LINK_LOST, "the link is gone")
+
+
+def _wrong_type(entry: Entry, hello: m.Hello) -> str | None:
+    """Why the card does not belong into its slot, if it does not."""
+    board = entry.record.board
+    if board is None or hello.board == board:
+        return None
+    error = PeerError(
+        "card of a wrong type",
+        where=f"slot {entry.slot}",
+        expected=f"{board}, as the slot register says",
+        found=hello.board,
+        hint="put the right card there, or have the register name this one's board",
+    )
+    return str(error)

@@ -19,6 +19,7 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, MacAddress, SlotId, check_name, check_version
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+from firmware_mgr.package.trust import Role
 
 CARDS: Final = "cards/"
 IMAGES: Final = "images/"
@@ -84,6 +85,12 @@ class CardRecord:
     def key(self) -> str:
         return card_key(self.slot)
 
+    @property
+    def held_packages(self) -> frozenset[Digest]:
+        """The packages that its flash was last known to hold."""
+        stored = (self.actual or {}).get("packages", ())
+        return frozenset(Digest(str(package["digest"])) for package in stored)
+
     def to_document(self) -> dict[str, Any]:
         return CARD.write(self)
 
@@ -107,7 +114,8 @@ class ImageRecord:
     """A boot image (R-1.1): the raw partition image with its pieces, and the files that netboot serves.
 
     `authority` and `keys` are whom its card believes: the site's authority, and ids of keys that may sign
-    packages. None: an older fwmgr built it, and nobody knows.
+    packages. None: an older fwmgr built it, and nobody knows. `root` is the root of trust that it carries,
+    which goes before the keys; `takes_test` whether its card takes test packages (SPEC-trust).
     """
 
     board: str
@@ -119,6 +127,8 @@ class ImageRecord:
     added_at: float
     authority: Digest | None = None
     keys: tuple[Digest, ...] | None = None
+    root: dict[str, Any] | None = None
+    takes_test: bool = False
 
     def __post_init__(self) -> None:
         BootImageRef(self.board, self.version, self.digest, self.length)
@@ -162,7 +172,8 @@ class PackageRecord:
     """A package (R-1.1). `cpus` are names of CPU architectures, or NEUTRAL_CPU; `contents` sums up its signed
     table of contents for people.
 
-    `signed_by` are the ids of the keys that signed it; empty when an older master added it.
+    `signed_by` are the ids of the keys that signed it; empty when an older master added it. `format` is that
+    of the file: not every agent reads every format.
     """
 
     name: str
@@ -172,6 +183,7 @@ class PackageRecord:
     cpus: tuple[str, ...]
     added_at: float
     contents: dict[str, Any] = field(default_factory=dict)
+    format: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name, "package")
@@ -190,6 +202,11 @@ class PackageRecord:
     @property
     def signed_by(self) -> tuple[str, ...]:
         return tuple(self.contents.get("signed_by", ()))
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it was signed for tests only when it was added."""
+        return self.contents.get("role") == Role.TEST.value
 
     @property
     def ref(self) -> PackageRef:
@@ -250,11 +267,18 @@ def _wish_becomes_configuration(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 CARD: Final = Schema("card", CardRecord, 2, {1: _wish_becomes_configuration})
-#: Schema 1 did not know whom an image's card believes.
+#: Schema 1 did not know whom an image's card believes, schema 2 no root of trust.
 IMAGE: Final = Schema(
-    "image", ImageRecord, 2, {1: lambda fields: {**fields, "authority": None, "keys": None}}
+    "image",
+    ImageRecord,
+    3,
+    {
+        1: lambda fields: {**fields, "authority": None, "keys": None},
+        2: lambda fields: {**fields, "root": None, "takes_test": False},
+    },
 )
-PACKAGE: Final = Schema("package", PackageRecord)
+#: Schema 1 knew packages of format 1 only.
+PACKAGE: Final = Schema("package", PackageRecord, 2, {1: lambda fields: {**fields, "format": 1}})
 OPERATION: Final = Schema("operation", OperationRecord)
 
 

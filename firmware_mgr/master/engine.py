@@ -65,7 +65,7 @@ class Engine:
         self.clock = clock
         self.watcher: Watcher | None = None
         self.broken: asyncio.Future[None] | None = None
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._hands = hands
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ class Engine:
     async def start(self) -> None:
         self.broken = asyncio.get_running_loop().create_future()
         for entry in self.roster:
-            entry.moved = self._monotonic()
+            entry.moved = self.monotonic()
             await self._resume(entry)
         self._spawn(self._run())
         if self._hands is not None:
@@ -115,6 +115,9 @@ class Engine:
             except FwmgrError as e:
                 if not done.cancelled():
                     done.set_exception(e)
+            except asyncio.CancelledError:  # the master ends, and with it who asked
+                done.cancel()
+                raise
             else:
                 if not done.cancelled():
                     done.set_result(result)
@@ -167,7 +170,7 @@ class Engine:
             "slot %s: %s: %s → %s%s", entry.slot, event.value, before.state.value, life.state.value, note
         )
         entry.life = life
-        entry.moved = self._monotonic()
+        entry.moved = self.monotonic()
         changes: dict[str, Any] = {}
         if life.state is CardState.IN_SERVICE and entry.target is not None:
             changes = {"last_good": entry.target, "last_validated": entry.target.digest}
@@ -291,7 +294,7 @@ class Engine:
             self.post(self._check_deadlines)
 
     async def _check_deadlines(self) -> None:
-        now = self._monotonic()
+        now = self.monotonic()
         for entry in self.roster:
             limit = self.settings.deadlines.of(entry.life.state)
             if limit is not None and now - entry.moved >= limit and not entry.cycling:
@@ -299,4 +302,4 @@ class Engine:
 
     def still_moving(self, entry: Entry) -> None:
         """The card's current state shows progress: its deadline runs anew."""
-        entry.moved = self._monotonic()
+        entry.moved = self.monotonic()

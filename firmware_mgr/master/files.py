@@ -48,6 +48,21 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
     sync_directory(path.parent)
 
 
+def write_over(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in the place of another, if any: at every moment one of the two is there, whole."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
 @contextmanager
 def disk_errors(what: str, path: Path) -> Iterator[None]:
     """The system's errors become DeviceError; those that a caller handles are caught inside."""

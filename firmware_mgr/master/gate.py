@@ -16,6 +16,7 @@ from firmware_mgr.master.admission import Door, Entry, Shown, decide_entry, refu
 from firmware_mgr.master.bindings import Bindings, Claimant
 from firmware_mgr.master.documents import Admission
 from firmware_mgr.master.engine import Engine
+from firmware_mgr.master.log_guard import LogGuard, Saying
 from firmware_mgr.master.roster import Entry as SlotEntry
 from firmware_mgr.master.trust import Authority, key_fingerprint
 from firmware_mgr.master.wanted import CARRIED_OVER
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 #: Refusals that are kept to be shown.
 KEPT_REFUSALS = 100
-#: The same refusal stands in the log again after so many seconds.
-SAID_AGAIN_SECONDS = 60.0
 #: Characters of each text in it: some of them come from whoever was refused.
 MAX_REFUSAL = 500
 
@@ -38,7 +37,7 @@ class Gate:
         self._bindings = bindings
         self._authority = authority
         self.refusals: list[dict[str, str]] = []
-        self._said: dict[tuple[str, str], float] = {}
+        self._log_guard = LogGuard()
 
     async def enrol(self, address: str, document: dict[str, Any]) -> tuple[str, SlotId, Shown]:
         """The certificate for a card that asks, as PEM, and whose key it is. Raises PeerError."""
@@ -144,13 +143,11 @@ class Gate:
 
     def note(self, error: PeerError) -> None:
         """Keep a refusal to be shown."""
-        said = (error.what, error.where)
-        now = self._engine.clock()
-        if now - self._said.get(said, -SAID_AGAIN_SECONDS) >= SAID_AGAIN_SECONDS:
-            # Whoever is refused again and again must not fill the log.
-            others = [item for item in self._said.items() if item[0] != said]
-            self._said = dict([(said, now), *others[: KEPT_REFUSALS - 1]])
+        saying = self._log_guard.judge((error.what, error.where), self._engine.monotonic())
+        if saying is not Saying.BE_SILENT:
             log.warning("refused: %s", error)
+        if saying is Saying.LAST:
+            log.warning("more refusals are not logged for a minute: fwmgr master status shows the last ones")
         document = {name: text[:MAX_REFUSAL] for name, text in error.document().items()}
         self.refusals = [*self.refusals[1 - KEPT_REFUSALS :], document]
 

@@ -7,11 +7,12 @@ Reading a boot image's folder is handed in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.believed import signed_package, warnings
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.documents import ImageRecord, PackageRecord, StoredFile
@@ -20,6 +21,9 @@ from firmware_mgr.model.ids import NEUTRAL_CPU, Digest
 from firmware_mgr.model.software import BootImageRef
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.package.root import Root
+from firmware_mgr.package.root_trust import RootTrust
+from firmware_mgr.package.trust import SignedPackage, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class ReadImage:
     files: Mapping[str, tuple[Path, Digest, int]]
     authority: Digest | None = None
     keys: tuple[Digest, ...] | None = None
+    root: Root | None = None
+    takes_test: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Intake:
         self,
         catalogue: Catalogue,
         blobs: BlobStore,
-        keyring: Callable[[], Keyring],
+        trust: Callable[[], Trust],
         read_folder: ReadFolder,
         clock: Callable[[], float],
         *,
@@ -59,7 +65,7 @@ class Intake:
         self._site = site
         self._catalogue = catalogue
         self._blobs = blobs
-        self._keyring = keyring
+        self._trust = trust
         self._read_folder = read_folder
         self._clock = clock
 
@@ -84,6 +90,8 @@ class Intake:
             self._clock(),
             read.authority,
             read.keys,
+            None if read.root is None else read.root.document(),
+            read.takes_test,
         )
         await self._catalogue.transact([], [Put(record.key, record.to_document())])
         return record
@@ -106,36 +114,64 @@ class Intake:
         name, again = f"boot image {image.version}", self._build_again(image.board)
         if image.keys is None:
             return [f"{name} does not say for which site it was built: an older fwmgr made it; {again}"]
+        trust = self._trust()
+        if isinstance(trust, RootTrust):
+            return _older_root(image, trust.root, name, again)
         believed = {key.hex for key in image.keys}
-        missing = sorted(key for key in self._keyring().keys if key not in believed)
+        missing = sorted(key for key in _flat_keys(trust) if key not in believed)
         names = ", ".join(key[:12] for key in missing)
         return [f"{name} does not trust key {names}, which this master does; {again}"] if missing else []
 
+    def package_warnings(self, packages: Sequence[PackageRecord]) -> list[list[str]]:
+        """What a user should know of each package, by the site's trust of today."""
+        trust = self._trust() if packages else None
+        return [] if trust is None else [warnings([package], trust) for package in packages]
+
     async def add_package(self, file: Path) -> PackageRecord:
         """Raises UsageError, PackageFormatError or PackageRefused; nothing is added then."""
-        record = await asyncio.to_thread(self._check_package, file)
-        await asyncio.to_thread(self._blobs.add, file, record.digest)
+        trust = self._trust()
+        record = await asyncio.to_thread(self._check_package, file, trust)
         known = await self._catalogue.get(record.key)
+        if known is None:  # it comes from outside
+            trust.check_package(signed_package(record), record.signed_by, str(file))
+        await asyncio.to_thread(self._blobs.add, file, record.digest)
         if known is not None:
             return PackageRecord.from_document(known.value, known.key)
         await self._catalogue.transact([], [Put(record.key, record.to_document())])
         return record
 
-    def _check_package(self, file: Path) -> PackageRecord:
-        with PackageFile.open(file, self._keyring()) as package:
+    def _check_package(self, file: Path, trust: Trust) -> PackageRecord:
+        with PackageFile.open(file, trust.held()) as package:
             package.check_content()
             ref = package.reference()
-            toc = package.toc
+            toc, version = package.toc, package.header.version
             signed_by = sorted(signature.key for signature in package.signatures)
             cpus = sorted({module.cpu.value for module in toc.modules if module.cpu is not None}) or [
                 NEUTRAL_CPU
             ]
+        said = SignedPackage(toc.name, toc.version, toc.build_date)
+        role = trust.held().check_package(said, signed_by, str(file))
         contents = {
             "modules": len(toc.modules),
             "processes": [process.name for process in toc.processes],
             "build_date": toc.build_date,
             "signed_by": signed_by,
+            "role": role.value,
         }
         return PackageRecord(
-            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents
+            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents, version
         )
+
+
+def _flat_keys(trust: Trust) -> list[str]:
+    return sorted(trust.keys) if isinstance(trust, Keyring) else []
+
+
+def _older_root(image: ImageRecord, site: Root, name: str, again: str) -> list[str]:
+    if image.root is None:
+        return [f"{name} carries no root of trust, this site's is version {site.version}; {again}"]
+    version = Root.from_document(image.root, name).version
+    if version < site.version:
+        said = f"{name} carries root of trust version {version}, this site's is version {site.version}"
+        return [f"{said}: what was revoked since is still believed by its cards; {again}"]
+    return []

@@ -40,6 +40,7 @@ class MasterOptions(BaseModel):
 
     hands: bool | None = None
     adopt: int | None = Field(default=None, ge=1)
+    accept_test: bool | None = None
 
     def over(self, other: MasterOptions) -> MasterOptions:
         """These, and from `other` what these do not say."""

@@ -12,6 +12,9 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU
 from firmware_mgr.model.software import BootImageRef, PackageRef
 
+#: Digits of a digest that name an image.
+LEAST_PREFIX = 8
+
 
 def newest_image(board: str, images: Iterable[ImageRecord]) -> ImageRecord | None:
     """The image for the board that was added last."""
@@ -50,9 +53,18 @@ def pick_image(board: str, version: str, images: Iterable[ImageRecord]) -> Image
     """The board's image of that version (or digest prefix). Raises UsageError that lists what there is."""
     fitting = [image for image in images if image.board == board]
     for image in sorted(fitting, key=lambda image: image.added_at, reverse=True):
-        if version in (image.version, image.digest.hex) or (
-            len(version) >= 8 and image.digest.hex.startswith(version)
-        ):
+        if is_called(image, version):
             return image
     known = ", ".join(sorted({image.version for image in fitting})) or "none"
-    raise UsageError("no such boot image", where=f"board {board}", expected=f"one of {known}", found=version)
+    raise UsageError(
+        "no such boot image",
+        where=f"board {board}",
+        expected=f"one of {known}",
+        found=version,
+        hint="see what there is: fwmgr image list",
+    )
+
+
+def is_called(image: ImageRecord, name: str) -> bool:
+    """Whether a user who says `name` may mean this image: its version, its digest, or how that begins."""
+    return name == image.version or (len(name) >= LEAST_PREFIX and image.digest.hex.startswith(name))

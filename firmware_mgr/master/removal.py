@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
+from firmware_mgr.master.plan import is_called
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.software import SoftwareSet
 
 
@@ -23,25 +23,27 @@ def who_refers(
     left: Sequence[ImageRecord | PackageRecord],
 ) -> list[str]:
     """Sentences on who refers to it. `left` is what would be there without it: a name that one of these has
-    too refers to that one.
+    too refers to that one. What an absent card was last in service with is not kept for it.
     """
+    clear = "--clear images" if isinstance(record, ImageRecord) else "--clear packages"
     said = []
     for card in cards:
-        for what, software in (("should run it", card.wanted), ("goes back to it", card.last_good)):
-            if software is not None and record.digest in _digests(software):
-                said.append(f"slot {card.slot} {what}")
+        if _holds(card.wanted, record):
+            said.append(f"slot {card.slot} should run it")
+        if card.present and _holds(card.last_good, record):
+            said.append(f"slot {card.slot} goes back to it")
         if _names(card.own, record, left):
-            said.append(f"slot {card.slot} names it (fwmgr card clear {card.slot})")
+            said.append(f"slot {card.slot} names it (fwmgr card set {card.slot} {clear})")
     said += [
-        f"class {one.name} names it (fwmgr class set {one.name})"
+        f"class {one.name} names it (fwmgr class set {one.name} {clear})"
         for one in classes
         if _names(one.configuration, record, left)
     ]
     return said
 
 
-def _digests(software: SoftwareSet) -> set[Digest]:
-    return {software.boot_image.digest, *(package.digest for package in software.packages)}
+def _holds(software: SoftwareSet | None, record: ImageRecord | PackageRecord) -> bool:
+    return software is not None and record.digest in software.digests
 
 
 def _names(
@@ -51,8 +53,12 @@ def _names(
 ) -> bool:
     if isinstance(record, ImageRecord):
         named = configuration.images.get(record.board)
-        others = [one.version for one in left if isinstance(one, ImageRecord) and one.board == record.board]
-        return named == record.digest.hex or (named == record.version and named not in others)
+        images = [one for one in left if isinstance(one, ImageRecord) and one.board == record.board]
+        return (
+            named is not None
+            and is_called(record, named)
+            and not any(is_called(one, named) for one in images)
+        )
     wishes = configuration.packages or ()
     others = [one.version for one in left if isinstance(one, PackageRecord) and one.name == record.name]
     if f"{record.name}={record.version}" in wishes:
@@ -66,7 +72,8 @@ def check_unused(what: str, referring: Sequence[str]) -> None:
         shown = "; ".join(referring[:10]) + (
             f"; and {len(referring) - 10} more" if len(referring) > 10 else ""
         )
-        raise UsageError("still referred to", where=what, expected="nobody", found=shown)
+        hint = "give these something else to run, and remove it then"
+        raise UsageError("still referred to", where=what, expected="nobody", found=shown, hint=hint)
 
 
 def pick_packages(name: str, version: str, packages: Iterable[PackageRecord]) -> list[PackageRecord]:
@@ -75,5 +82,6 @@ def pick_packages(name: str, version: str, packages: Iterable[PackageRecord]) ->
     found = [package for package in named if package.version == version]
     if not found:
         known = ", ".join(sorted({f"{one.name}={one.version}" for one in named})) or "none"
-        raise UsageError("no such package", expected=f"one of {known}", found=f"{name}={version}")
+        hint = "see what there is: fwmgr package list"
+        raise UsageError("no such package", expected=f"one of {known}", found=f"{name}={version}", hint=hint)
     return found

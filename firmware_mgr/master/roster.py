@@ -237,6 +237,11 @@ class Roster:
                     return image
         return newest_image(record.board or "", self.images)
 
+    def has(self, software: SoftwareSet) -> bool:
+        """Whether all of it is in the catalogue."""
+        there = {image.digest for image in self.images} | {package.digest for package in self.packages}
+        return there.issuperset(software.digests)
+
     def image(self, ref: BootImageRef) -> ImageRecord | None:
         return next(
             (image for image in self.images if image.digest == ref.digest and image.board == ref.board), None

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from firmware_mgr.master import plan
+from firmware_mgr.master import believed, plan
 from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
@@ -38,11 +38,13 @@ from firmware_mgr.master.site_settings import SettingsRecord
 from firmware_mgr.master.strangers import Strangers
 from firmware_mgr.master.trust import Authority
 from firmware_mgr.master.wishes import ChangeOwn, Wishes
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 from firmware_mgr.netboot.quarantine import Misfit
+from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +73,12 @@ class Master:
         boards: dict[str, BoardFacts],
         settings: Settings,
         sealed: SealedFiles | None = None,
+        trust: Callable[[], Trust] = lambda: Keyring({}),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
+        self.trust = trust
         self.burn_log = burn_log
         self.roster = Roster(catalogue, blobs, boards, settings)
         self.engine = Engine(self.roster, settings, hands, clock, monotonic)
@@ -217,6 +221,32 @@ class Master:
         entries: list[Entry] = await self.engine.call(work)
         return entries
 
+    def warnings(self, entries: Sequence[Entry]) -> list[str]:
+        """What a user who chose these cards' software should know of it, by the site's trust of today."""
+        sets = [entry.record.wanted for entry in entries]
+        chosen = {ref for one in sets if one is not None for ref in one.packages}
+        packages = [package for package in self.roster.packages if package.ref in chosen]
+        said = believed.warnings(packages, self.trust())
+        for entry in entries:
+            said += self._running_warnings(entry)
+        return said
+
+    def _running_warnings(self, entry: Entry) -> list[str]:
+        wanted, hello = entry.record.wanted, entry.hello
+        if wanted is None or hello is None:
+            return []
+        running = [
+            image
+            for image in self.roster.images
+            if (image.board, image.version) == (hello.board, hello.boot_version)
+        ]
+        slot, held = entry.slot, entry.record.held_packages
+        lists = (
+            believed.running_warnings(slot, image, wanted, self.roster.packages, held)
+            for image in running[-1:]
+        )
+        return [line for lines in lists for line in lines]
+
     def _guess_boards(self, mac: MacAddress) -> list[str]:
         """What a stranger could be: boards with a boot image first, for no other can be served to it."""
         fitting = self.strangers.boards_of(mac)
@@ -283,6 +313,7 @@ class Master:
             return record
 
         removed: ImageRecord = await self.engine.call(work)
+        await self._collect()
         return removed
 
     async def remove_package(self, name: str, version: str) -> list[PackageRecord]:
@@ -294,6 +325,7 @@ class Master:
             return records
 
         removed: list[PackageRecord] = await self.engine.call(work)
+        await self._collect()
         return removed
 
     async def _remove(self, what: str, records: Sequence[ImageRecord | PackageRecord]) -> None:
@@ -305,10 +337,16 @@ class Master:
         check_unused(what, list(dict.fromkeys(said)))
         await self._catalogue.transact([], [Delete(record.key) for record in records])
         await self.roster.load_software()
+
+    async def _collect(self) -> None:
+        """Remove the bytes that nobody refers to, while cards go on; what cannot be removed stays."""
+        before = self.engine.clock() - LONGEST_IMPORT_SECONDS
         keep = {package.digest for package in self.roster.packages}
         keep |= {digest for image in self.roster.images for digest in image.blobs}
-        before = self.engine.clock() - LONGEST_IMPORT_SECONDS
-        await asyncio.to_thread(self._blobs.collect, keep, added_before=before)
+        try:
+            await asyncio.to_thread(self._blobs.collect, keep, added_before=before)
+        except DeviceError as e:
+            log.error("bytes of removed software stay until the next removal: %s", e)
 
     async def load_software(self) -> None:
         """Read images and packages anew: something was added."""

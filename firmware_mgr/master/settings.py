@@ -117,6 +117,7 @@ class Settings:
     poll_seconds: float = 2.0
     adopt: int | None = None  # unknown cards get the next free slot of this shelf
     wiring: Wiring = field(default_factory=Wiring)
+    accept_test: bool = False  # whether packages that are signed for tests are taken
 
     def card_address(self, slot: SlotId) -> IPv4Address:
         """Each slot has its own: the network address plus 10 plus the slot number; 200 slots a shelf.

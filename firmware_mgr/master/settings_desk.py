@@ -284,8 +284,11 @@ class SettingsDesk:
         link = entry.link
         if link is not None and link.session.version < SINCE:
             return {"state": "agent too old", "note": "its agent takes no settings: burn today's boot image"}
-        state = "kept" if entry.settings_kept == digest else "due"
-        return {"state": state, "note": entry.settings_note}
+        if entry.settings_kept == digest:
+            return {"state": "kept", "note": entry.settings_note}
+        if entry.misfit is not None:
+            return {"state": "withheld", "note": f"not for this card: {entry.misfit}"}
+        return {"state": "due", "note": entry.settings_note}
 
 
 def _is_nothing(settings: Settings) -> bool:

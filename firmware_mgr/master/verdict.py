@@ -6,7 +6,7 @@ fits decides; what a card lacks, and what is to be burned for it, is a rule for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -68,6 +68,30 @@ def judge_fresh(hello: Hello, wanted: SoftwareSet, how: Provisioning = STORE_FIR
         reason = f"the slot's set is for board {wanted.boot_image.board}, the card is a {hello.board}"
         return Verdict(Ruling.HOLD, reason)
     return _compare(hello, wanted, "", how)
+
+
+def within_reach(verdict: Verdict, hello: Hello, formats: Mapping[Digest, int]) -> Verdict:
+    """A burn of packages that the agent cannot read becomes a start of the wanted image from the network.
+
+    `formats` are those of the packages in the catalogue, by digest.
+    """
+    target = verdict.target
+    if verdict.ruling is not Ruling.BURN or target is None:
+        return verdict
+    for package in target.packages:
+        if formats.get(package.digest, 1) > hello.package_format:
+            break
+    else:
+        return verdict
+    image = target.boot_image.version
+    reason = (
+        f"package {package.name} {package.version} is of format {formats[package.digest]}, "
+        f"and the agent in image {hello.boot_version} reads formats up to {hello.package_format}"
+    )
+    if hello.boot_source is BootSource.NETBOOT and hello.boot_version == image:
+        reason += ": want an image built by this version of fwmgr, or an older package"
+        return replace(verdict, ruling=Ruling.HOLD, reason=reason, target=None)
+    return replace(verdict, ruling=Ruling.NETBOOT, reason=f"{reason}: image {image} is to come up first")
 
 
 def _running(hello: Hello) -> SoftwareSet | None:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from firmware_mgr.master import plan
+from firmware_mgr.master.believed import check_trusted
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration, Origin, WantedFrom
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, SlotId
+from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
 
@@ -41,7 +42,7 @@ _PACKAGES_FROM: dict[tuple[bool, bool], Origin] = {
 @dataclass(frozen=True, slots=True)
 class Place:
     """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
-    that nobody decided, then and now, stays as it was.
+    that nobody decided, then and now, stays as it was. `held`: packages that the card has stored.
     """
 
     slot: SlotId
@@ -51,6 +52,7 @@ class Place:
     card_class: ClassRecord | None = None
     kept: SoftwareSet | None = None
     kept_from: WantedFrom = field(default_factory=WantedFrom)
+    held: frozenset[Digest] = frozenset()
 
     @property
     def of_class(self) -> Configuration:
@@ -75,39 +77,17 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
     if kept is not None and (packages_from, place.kept_from.packages) == (Origin.DEFAULT, Origin.DEFAULT):
         refs = kept.packages
     elif packages_from is Origin.DEFAULT:
-        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, packages)
+        # What is signed only for tests is for cards whose boot image was chosen for tests.
+        image = next((one for one in images if one.ref == boot_image), None)
+        takes_test = image is not None and image.takes_test
+        choice = [package for package in packages if takes_test or not package.is_test]
+        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice)
     else:
         chosen = place.own if packages_from is Origin.CARD else place.of_class
         refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())
     software = SoftwareSet(boot_image, refs)
-    check_trusted(place.slot, software, images, packages)
+    check_trusted(place.slot, software, images, packages, place.held)
     return Wanted(software, WantedFrom(image_from, packages_from))
-
-
-def check_trusted(
-    slot: SlotId, software: SoftwareSet, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
-) -> None:
-    """Raises UsageError when the card, running the set's boot image, would refuse one of the packages.
-
-    What an older fwmgr did not note of images and packages is not known, and left to the card.
-    """
-    ref = software.boot_image
-    image = next((one for one in images if (one.board, one.digest) == (ref.board, ref.digest)), None)
-    if image is None or image.keys is None:
-        return
-    believed = {key.hex for key in image.keys}
-    for package in packages:
-        strange = [key for key in package.signed_by if key not in believed]
-        if package.ref in software.packages and strange:
-            raise UsageError(
-                "the card would refuse a package: its boot image does not trust who signed it",
-                where=f"slot {slot}, package {package.name} {package.version}",
-                expected=f"a key that boot image {image.version} trusts: "
-                + (", ".join(sorted(key[:12] for key in believed)) or "it trusts none"),
-                found=f"key {', '.join(key[:12] for key in strange)}",
-                hint=f"build the boot image again, since the key was trusted after it, and add it: "
-                f"fwmgr image build --board {image.board} …, fwmgr image add DIR",
-            )
 
 
 def image_origin(place: Place) -> Origin:

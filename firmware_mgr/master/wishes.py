@@ -65,7 +65,16 @@ class Wishes:
     ) -> Wanted:
         record = entry.record
         kept = None if newest else record.wanted
-        place = Place(entry.slot, record.board or "", record.cpu, own, card_class, kept, record.wanted_from)
+        place = Place(
+            entry.slot,
+            record.board or "",
+            record.cpu,
+            own,
+            card_class,
+            kept,
+            record.wanted_from,
+            record.held_packages,
+        )
         return wanted(place, self._roster.images, self._roster.packages)
 
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:

@@ -103,6 +103,11 @@ class SoftwareSet:
         """The identity of the set: equal digests mean the same boot image and packages in the same order."""
         return Digest(hashlib.sha256(canonical_json(self.document())).hexdigest())
 
+    @property
+    def digests(self) -> frozenset[Digest]:
+        """Of its boot image and its packages."""
+        return frozenset({self.boot_image.digest, *(package.digest for package in self.packages)})
+
     def document(self) -> dict[str, Any]:
         return {
             "boot_image": self.boot_image.document(),

@@ -1,4 +1,4 @@
-"""What a package says of itself: its name and dependencies, its modules, its processes.
+"""What a package says of itself: its name and dependencies, its groups, modules and processes.
 
 SPEC-package §4. Every value is checked when it is made, and what must hold between values when the table is
 made. Refuses to know bytes: encoding is another file's.
@@ -6,168 +6,61 @@ made. Refuses to know bytes: encoding is another file's.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
-from typing import NamedTuple
 
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, check_name, check_version
+from firmware_mgr.model.ids import CpuArch, check_name, check_version
+from firmware_mgr.package.checks import check_range, check_set, refuse
+from firmware_mgr.package.dependency import Dependency, Group, check_dependencies
 from firmware_mgr.package.errors import PackageRefused
-from firmware_mgr.package.layout import MAX_CONTENT, MAX_LIST, MAX_MODULE, MAX_MODULES, MAX_PROCESSES
-from firmware_mgr.package.paths import check_link_target, check_place, has_control
+from firmware_mgr.package.layout import (
+    FORMAT_1,
+    FORMAT_VERSION,
+    FORMATS,
+    MAX_CONTENT,
+    MAX_MODULES,
+    MAX_PROCESSES,
+    MAX_TIME,
+)
+from firmware_mgr.package.layout_tables import MAX_GROUPS, MAX_NAMES
+from firmware_mgr.package.module import (
+    MAX_MODE,
+    NOTHING,
+    RUNNABLE,
+    WITHOUT_CONTENT,
+    Module,
+    ModuleKind,
+    Substance,
+)
+from firmware_mgr.package.pieces import Compression, Piece
 from firmware_mgr.package.process import ProcessSpec
 
-MAX_API = 256
-MAX_CONSTRAINT = 256
-MAX_BUILD_DATE = (1 << 40) - 1
-MAX_MODE = 0o777
-NOTHING = Digest(hashlib.sha256(b"").hexdigest())
-
-_CLAUSE = re.compile(r"(?:=|<|<=|>|>=) [A-Za-z0-9][A-Za-z0-9.+~:\-]{0,63}")
-
-
-class ModuleKind(Enum):
-    """What a module is."""
-
-    SERVER_BINARY = "server-binary"
-    PROGRAM = "program"
-    SHARED_LIBRARY = "shared-library"
-    CONFIG = "config"
-    DATA = "data"
-    SYMLINK = "symlink"
-    DIRECTORY = "directory"
-
-
-#: Kinds that have no bytes in content.
-WITHOUT_CONTENT = frozenset({ModuleKind.SYMLINK, ModuleKind.DIRECTORY})
-#: Kinds that a process may run.
-RUNNABLE = frozenset({ModuleKind.SERVER_BINARY, ModuleKind.PROGRAM})
-
-
-class Compression(Enum):
-    """How a module's bytes are stored."""
-
-    NONE = "none"
-    ZSTD = "zstd"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Dependency:
-    """On a package by name; `constraint` is empty or such as `>= 1.2, < 2`."""
-
-    name: str
-    constraint: str = ""
-
-    def __post_init__(self) -> None:
-        check_name(self.name, "package")
-        clauses = self.constraint.split(", ") if self.constraint else []
-        if len(self.constraint) > MAX_CONSTRAINT or not all(_CLAUSE.fullmatch(clause) for clause in clauses):
-            raise UsageError(
-                "not a version constraint",
-                where=self.name,
-                expected="such as '>= 1.2, < 2'",
-                found=repr(self.constraint),
-            )
-
-
-class Substance(NamedTuple):
-    """What of a module can change behaviour: equal on both sides means that nothing needs replacing."""
-
-    path: str
-    kind: ModuleKind
-    mode: int
-    signature: Digest
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """One file, symlink or directory. `cpu` None fits every CPU. Lengths and offset are in bytes.
-
-    `offset` is from the beginning of content, `stored_length` and `stored_sha256` are of the bytes there.
-    """
-
-    path: str
-    kind: ModuleKind
-    cpu: CpuArch | None
-    mode: int
-    length: int
-    stored_length: int
-    offset: int
-    compression: Compression
-    sha256: Digest
-    stored_sha256: Digest
-    substantive: Digest
-    function: str = ""
-    link_target: str = ""
-    provides: tuple[str, ...] = ()
-    consumes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_place(self.path)
-        if self.function:
-            check_name(self.function, "function")
-        for what, names in (("provides", self.provides), ("consumes", self.consumes)):
-            _check_set(names, f"{self.path}: {what}")
-            for name in names:
-                if not 1 <= len(name.encode("utf-8", "replace")) <= MAX_API or has_control(name):
-                    raise UsageError("not a name of an API", where=self.path, found=repr(name))
-        if not 0 <= self.mode <= MAX_MODE:
-            self._refuse("illegal mode", f"0 to {MAX_MODE:o}", f"{self.mode:o}")
-        if not 0 <= self.length <= MAX_MODULE:
-            self._refuse("illegal length", f"0 to {MAX_MODULE}", self.length)
-        if not 0 <= self.offset <= MAX_CONTENT or not 0 <= self.stored_length <= MAX_CONTENT:
-            self._refuse("outside of content", f"0 to {MAX_CONTENT}", (self.offset, self.stored_length))
-        self._check_kind()
-        self._check_storage()
-
-    def _check_kind(self) -> None:
-        if self.kind is ModuleKind.SYMLINK:
-            check_link_target(self.path, self.link_target)
-            if self.mode != MAX_MODE:
-                self._refuse("illegal mode of a symlink", f"{MAX_MODE:o}", f"{self.mode:o}")
-        elif self.link_target:
-            self._refuse("a target without a symlink", "no target", repr(self.link_target))
-        if self.kind in WITHOUT_CONTENT:
-            if self.length or self.stored_length:
-                self._refuse("content of a symlink or directory", 0, (self.length, self.stored_length))
-            text = Digest.of(self.link_target.encode())
-            if self.sha256 != text or self.substantive != text:
-                self._refuse("hash is not that of the target", text, (self.sha256.hex, self.substantive.hex))
-
-    def _check_storage(self) -> None:
-        if self.compression is Compression.ZSTD:
-            if not 0 < self.stored_length < self.length:
-                self._refuse(
-                    "compressed module does not shrink", f"1 to {self.length - 1}", self.stored_length
-                )
-            return
-        if self.stored_length != self.length:
-            self._refuse("stored length of an uncompressed module", self.length, self.stored_length)
-        expected = NOTHING if self.kind in WITHOUT_CONTENT else self.sha256
-        if self.stored_sha256 != expected:
-            self._refuse("stored hash of an uncompressed module", expected, self.stored_sha256)
-
-    def _refuse(self, what: str, expected: object, found: object) -> None:
-        raise UsageError(what, where=self.path, expected=expected, found=found)
-
-    @property
-    def cpu_text(self) -> str:
-        """The CPU as files and wires name it: `aarch64`, …, or `any`."""
-        return NEUTRAL_CPU if self.cpu is None else self.cpu.value
-
-    @property
-    def substance(self) -> Substance:
-        """What to compare with another version of this module."""
-        return Substance(self.path, self.kind, self.mode, self.substantive)
+#: The words of a package in one place, for those who use it.
+__all__ = [
+    "MAX_MODE",
+    "NOTHING",
+    "RUNNABLE",
+    "WITHOUT_CONTENT",
+    "Compression",
+    "Dependency",
+    "Group",
+    "Module",
+    "ModuleKind",
+    "Piece",
+    "Substance",
+    "TableOfContents",
+    "content_order",
+    "module_order",
+    "processes_of",
+    "select",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class TableOfContents:
-    """A whole package. `build_date` is in seconds since 1970-01-01 UTC."""
+    """A whole package. `build_date` is in seconds since 1970-01-01 UTC; `format` is that of the file."""
 
     name: str
     version: str
@@ -177,47 +70,57 @@ class TableOfContents:
     upgrades: tuple[Dependency, ...]
     modules: tuple[Module, ...]
     processes: tuple[ProcessSpec, ...]
+    groups: tuple[Group, ...] = ()
+    format: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
         check_name(self.name, "package")
         check_version(self.version)
-        if not 0 <= self.build_date <= MAX_BUILD_DATE:
-            raise UsageError(
-                "build date out of range", expected=f"0 to {MAX_BUILD_DATE}", found=self.build_date
-            )
-        for what, dependencies in (
-            ("local dependencies", self.local_dependencies),
-            ("remote dependencies", self.remote_dependencies),
-            ("upgrades", self.upgrades),
+        check_range(self.build_date, MAX_TIME, "build date out of range")
+        check_dependencies(self.local_dependencies, "local dependencies")
+        check_dependencies(self.remote_dependencies, "remote dependencies")
+        check_set([dependency.name for dependency in self.upgrades], "upgrades")
+        if any(dependency.boards for dependency in self.upgrades):
+            raise UsageError("an upgrade is not limited to boards", where="upgrades")
+        for what, values, limit in (
+            ("modules", self.modules, MAX_MODULES),
+            ("processes", self.processes, MAX_PROCESSES),
         ):
-            _check_set([dependency.name for dependency in dependencies], what)
-        if len(self.modules) > MAX_MODULES:
-            raise UsageError("too many modules", expected=f"{MAX_MODULES} at most", found=len(self.modules))
-        if len(self.processes) > MAX_PROCESSES:
-            raise UsageError(
-                "too many processes", expected=f"{MAX_PROCESSES} at most", found=len(self.processes)
-            )
+            if len(values) > limit:
+                raise UsageError(f"too many {what}", expected=f"{limit} at most", found=len(values))
+        check_set([group.name for group in self.groups], "groups", MAX_GROUPS)
         _check_order(self.modules)
         _check_places(self.modules)
-        _check_offsets(self.modules)
-        _check_set([process.name for process in self.processes], "processes")
+        _check_groups(self.modules, {group.name for group in self.groups})
+        if self.format != FORMAT_1:
+            _check_names(self.modules)
+        _check_offsets(self.modules, self.format)
+        check_set([process.name for process in self.processes], "processes")
         runnable = {module.path for module in self.modules if module.kind in RUNNABLE}
         for process in self.processes:
             if process.module not in runnable:
-                raise UsageError(
+                refuse(
+                    f"process {process.name}",
                     "process without a program",
-                    where=f"process {process.name}",
-                    expected="path of a server-binary or program of the package",
-                    found=repr(process.module),
+                    "path of a server-binary or program of the package",
+                    repr(process.module),
                 )
+        self._check_format()
+
+    def _check_format(self) -> None:
+        limited = any(d.boards for d in (*self.local_dependencies, *self.remote_dependencies))
+        old = self.format == FORMAT_1
+        wrong = self.format not in FORMATS or any(module.streamed is not old for module in self.modules)
+        if wrong or (old and (self.groups or limited)):
+            raise UsageError("table does not fit its format", where=self.name, found=self.format)
 
     @property
     def content_length(self) -> int:
         """The length of content in bytes, as the modules have it."""
-        return self.modules[-1].offset + self.modules[-1].stored_length if self.modules else 0
+        return sum(module.stored_length for module in self.modules)
 
 
-#: CPUs in the order of their codes (§4.2).
+#: CPUs in the order of their codes (§4.3).
 _CPU_ORDER: tuple[CpuArch | None, ...] = (None, CpuArch.AARCH64, CpuArch.ARMV7, CpuArch.X86_64)
 
 
@@ -226,12 +129,24 @@ def module_order(path: str, cpu: CpuArch | None) -> tuple[str, int]:
     return (path, _CPU_ORDER.index(cpu))
 
 
-def select(toc: TableOfContents, cpu: CpuArch) -> tuple[Module, ...]:
-    """The modules for a card with this CPU, in order of path.
+def content_order(module: Module) -> tuple[int, str]:
+    """The key by which modules lie in content: CPU, then path, so that what a card needs lies together."""
+    return (_CPU_ORDER.index(module.cpu), module.path)
 
-    Raises PackageRefused when the package has modules that go by CPU but none for this one.
+
+def select(
+    toc: TableOfContents,
+    cpu: CpuArch,
+    *,
+    features: Collection[str] | None = None,
+    kinds: Collection[ModuleKind] | None = None,
+    functions: Collection[str] | None = None,
+) -> tuple[Module, ...]:
+    """The modules for a card with this CPU, in order of path (§4.3, R-2.4).
+
+    `features` are names of groups; None is what is wanted without being asked for. `kinds` and `functions`
+    narrow the choice. Raises PackageRefused when the package has modules by CPU but none for this one.
     """
-    chosen = tuple(module for module in toc.modules if module.cpu in (None, cpu))
     built_for = {module.cpu.value for module in toc.modules if module.cpu is not None}
     if built_for and cpu.value not in built_for:
         raise PackageRefused(
@@ -240,15 +155,27 @@ def select(toc: TableOfContents, cpu: CpuArch) -> tuple[Module, ...]:
             expected=cpu.value,
             found=", ".join(sorted(built_for)),
         )
-    return chosen
+    if features is None:
+        features = {group.name for group in toc.groups if group.wanted}
+    return tuple(
+        module
+        for module in toc.modules
+        if module.cpu in (None, cpu)
+        and (not module.groups or not set(module.groups).isdisjoint(features))
+        and (kinds is None or module.kind in kinds)
+        and (functions is None or not module.function or module.function in functions)
+    )
 
 
-def _check_set(names: Sequence[str], what: str) -> None:
-    if len(names) > MAX_LIST:
-        raise UsageError("list is too long", where=what, expected=f"{MAX_LIST} at most", found=len(names))
-    for before, after in pairwise(names):
-        if before >= after:
-            raise UsageError("not sorted and unique", where=what, found=f"{before!r} before {after!r}")
+def processes_of(toc: TableOfContents, chosen: Collection[Module], cpu: CpuArch) -> tuple[ProcessSpec, ...]:
+    """The processes of a card with this CPU that chose these modules.
+
+    Left out are those whose program it could have had and did not choose: features that nobody asked for. One
+    without a program for the CPU is not left out, so that whoever starts it finds that it cannot be.
+    """
+    offered = {module.path for module in toc.modules if module.cpu in (None, cpu)}
+    passed_over = offered - {module.path for module in chosen}
+    return tuple(process for process in toc.processes if process.module not in passed_over)
 
 
 def _check_order(modules: Sequence[Module]) -> None:
@@ -282,16 +209,25 @@ def _check_places(modules: Sequence[Module]) -> None:
                 )
 
 
-def _check_offsets(modules: Sequence[Module]) -> None:
-    position = unpacked = 0
+def _check_groups(modules: Sequence[Module], known: set[str]) -> None:
     for module in modules:
+        unknown = set(module.groups) - known
+        if unknown:
+            expected = ", ".join(sorted(known)) or "a package with groups"
+            refuse(module.path, "module of an unknown group", expected, ", ".join(sorted(unknown)))
+
+
+def _check_names(modules: Sequence[Module]) -> None:
+    names = sum(len(module.groups) + len(module.provides) + len(module.consumes) for module in modules)
+    if names > MAX_NAMES:
+        raise UsageError("too many names of APIs and groups", expected=f"{MAX_NAMES} at most", found=names)
+
+
+def _check_offsets(modules: Sequence[Module], version: int) -> None:
+    position = unpacked = 0
+    for module in modules if version == FORMAT_1 else sorted(modules, key=content_order):
         if module.offset != position:
-            raise UsageError(
-                "gap or overlap in content", where=module.path, expected=position, found=module.offset
-            )
+            refuse(module.path, "gap or overlap in content", position, module.offset)
         position += module.stored_length
         unpacked += module.length
-    if max(position, unpacked) > MAX_CONTENT:
-        raise UsageError(
-            "content is too long", expected=f"{MAX_CONTENT} at most", found=max(position, unpacked)
-        )
+    check_range(max(position, unpacked), MAX_CONTENT, "content is too long")

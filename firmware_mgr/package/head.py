@@ -1,4 +1,6 @@
-"""The head of a package: header, signatures, table of contents, read in that order. SPEC-package §1 to §4.
+"""The head of a package, set or composite image: header, signatures, table of contents, read in that order.
+
+SPEC-package §1 to §4.
 
 Works on bytes that are handed in, from a file or a wire alike. Refuses to know content.
 """
@@ -12,11 +14,15 @@ from construct import ConstructError, Container
 
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package import layout
+from firmware_mgr.package.bundle import Bundle, MemberFile
+from firmware_mgr.package.bundle_table import decode_bundle
+from firmware_mgr.package.checksum import NewChecksum, Sha256, fits
 from firmware_mgr.package.contents import Module, TableOfContents
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
-from firmware_mgr.package.keyring import Keyring
-from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.layout import FORMAT_1, HEADER_SIZE, EnvelopeKind
 from firmware_mgr.package.table import decode_table
+from firmware_mgr.package.table_1 import decode_table_1
+from firmware_mgr.package.trust import SignedPackage, Trust
 
 _SECTIONS = (layout.SECTION_SIGNATURES, layout.SECTION_TABLE, layout.SECTION_CONTENT)
 _SECTION_NAMES = ("signatures", "table of contents", "content")
@@ -26,10 +32,13 @@ _SECTION_NAMES = ("signatures", "table of contents", "content")
 class PackageHeader:
     """A checked header. Offsets are from the beginning of the file; offsets and lengths in bytes.
 
-    It says where things are; that it says the truth is known only after `verify_contents`.
+    It says where things are; that it says the truth is known only after `verify_contents`, or
+    `verify_bundle`. `signed_at` is in seconds since 1970-01-01 UTC; None in format 1, which does not say.
     """
 
     version: int
+    kind: EnvelopeKind
+    signed_at: int | None
     total_length: int
     table_sha256: Digest
     signatures_offset: int
@@ -45,10 +54,10 @@ class PackageHeader:
         """How many bytes from the beginning of the file `verify_contents` wants."""
         return self.content_offset
 
-    def byte_range(self, module: Module) -> range:
-        """Where the module's stored bytes are in the file: from `start` up to, not including, `stop`."""
-        start = self.content_offset + module.offset
-        return range(start, start + module.stored_length)
+    def byte_range(self, item: Module | MemberFile) -> range:
+        """Where its stored bytes are in the file: from `start` up to, not including, `stop`."""
+        start = self.content_offset + item.offset
+        return range(start, start + item.stored_length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +78,21 @@ def parse_header(data: bytes, where: str = "package") -> PackageHeader:
     except ConstructError as e:
         raise PackageFormatError("cannot be read", where=spot, found=str(e)) from e
     _must(spot, "not a package: magic", layout.MAGIC.hex(), bytes(raw.magic).hex())
-    _must(spot, "unknown format version", layout.FORMAT_VERSION, raw.version)
+    if raw.version not in layout.FORMATS:
+        known = " or ".join(str(version) for version in layout.FORMATS)
+        raise PackageFormatError("unknown format version", where=spot, expected=known, found=raw.version)
     _must(spot, "unknown header length", HEADER_SIZE, raw.header_length)
     computed = layout.crc32c(data[: layout.CRC_OFFSET])
     _must(spot, "damaged: CRC-32C", f"{computed:08x}", f"{raw.crc32c:08x}")
     _must(spot, "unknown number of sections", layout.SECTION_COUNT, raw.section_count)
-    _must(spot, "unknown flags", 0, raw.flags)
+    kind, signed_at = _kind(raw, spot), _signed_at(raw, spot)
     _must(spot, "reserved bytes are not zero", "0" * 2 * layout.RESERVED_SIZE, bytes(raw.reserved).hex())
     _check_sections(raw, spot)
     signatures, table, content = raw.sections
     return PackageHeader(
         version=raw.version,
+        kind=kind,
+        signed_at=signed_at,
         total_length=raw.total_length,
         table_sha256=Digest.from_bytes(raw.table_sha256),
         signatures_offset=signatures.offset,
@@ -93,19 +106,41 @@ def parse_header(data: bytes, where: str = "package") -> PackageHeader:
 
 
 def verify_contents(
-    header: PackageHeader, head: bytes, keyring: Keyring, where: str = "package"
+    header: PackageHeader,
+    head: bytes,
+    trust: Trust,
+    where: str = "package",
+    checksum: NewChecksum = Sha256,
 ) -> TableOfContents:
-    """Check the signatures over header and table, then read the table, and only then.
+    """Check the signatures over header and table of a package, then read the table, and only then.
 
-    `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed by
-    keys of the keyring, or altered) or PackageFormatError.
+    `head` is all bytes before content, `header.head_length` of them. Raises PackageRefused (not signed as
+    `trust` asks for, or altered) or PackageFormatError.
     """
-    signatures = read_signatures(header, head, where)
-    table = _bound_table(header, head, where)
-    message = layout.signed_message(header.raw, hashlib.sha256(table).digest())
-    for signature in signatures:
-        keyring.verify(signature.key, message, signature.signature, where)
-    return _decode(header, table, where)
+    table, signers = _verified(header, head, trust, where, checksum)
+    toc = _package(header, table, where)
+    trust.check_package(signed_package(header, toc), signers, where)
+    return toc
+
+
+def verify_bundle(
+    header: PackageHeader,
+    head: bytes,
+    trust: Trust,
+    where: str = "composite image",
+    checksum: NewChecksum = Sha256,
+) -> Bundle:
+    """As `verify_contents`, of a set or composite image."""
+    table, signers = _verified(header, head, trust, where, checksum)
+    bundle = _bundle(header, table, where)
+    trust.check_package(signed_package(header, bundle), signers, where)
+    return bundle
+
+
+def signed_package(header: PackageHeader, contents: TableOfContents | Bundle) -> SignedPackage:
+    """What a trust judges. Format 1 does not say when it was signed: there the build date counts."""
+    signed_at = contents.build_date if header.signed_at is None else header.signed_at
+    return SignedPackage(contents.name, contents.version, signed_at)
 
 
 def show_contents(header: PackageHeader, head: bytes, where: str = "package") -> TableOfContents:
@@ -114,27 +149,52 @@ def show_contents(header: PackageHeader, head: bytes, where: str = "package") ->
     Raises PackageFormatError or PackageRefused.
     """
     read_signatures(header, head, where)
-    return _decode(header, _bound_table(header, head, where), where)
+    return _package(header, _bound_table(header, head, where, Sha256), where)
 
 
-def _bound_table(header: PackageHeader, head: bytes, where: str) -> bytes:
+def show_bundle(header: PackageHeader, head: bytes, where: str = "composite image") -> Bundle:
+    """As `show_contents`, of a set or composite image."""
+    read_signatures(header, head, where)
+    return _bundle(header, _bound_table(header, head, where, Sha256), where)
+
+
+def _verified(
+    header: PackageHeader, head: bytes, trust: Trust, where: str, checksum: NewChecksum
+) -> tuple[bytes, frozenset[str]]:
+    """The table, and the ids of the keys whose signatures over it are right."""
+    table = _bound_table(header, head, where, checksum)
+    message = layout.signed_message(header.raw, hashlib.sha256(table).digest(), header.version)
+    by_key = {signature.key: signature.signature for signature in read_signatures(header, head, where)}
+    trust.check_signatures(by_key, message, where)
+    return table, frozenset(by_key)
+
+
+def _bound_table(header: PackageHeader, head: bytes, where: str, checksum: NewChecksum) -> bytes:
     """The table's bytes, when they are those that the header was made for."""
     table = head[header.table_offset :]
-    found = hashlib.sha256(table).hexdigest()
-    if found != header.table_sha256.hex:
+    if not fits(table, header.table_sha256, checksum):
         raise PackageRefused(
             "table of contents was altered",
             where=where,
             expected=f"SHA-256 {header.table_sha256}",
-            found=found,
+            found=Digest.of(table),
         )
     return table
 
 
-def _decode(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
-    toc = decode_table(table, where)
+def _package(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
+    _must(where, "file is not a package", EnvelopeKind.PACKAGE.words, header.kind.words)
+    toc = (decode_table_1 if header.version == FORMAT_1 else decode_table)(table, where)
     _must(where, "content has another length than its modules", header.content_length, toc.content_length)
     return toc
+
+
+def _bundle(header: PackageHeader, table: bytes, where: str) -> Bundle:
+    if header.kind is EnvelopeKind.PACKAGE:
+        _must(where, "file is neither a set nor a composite image", "one of them", header.kind.words)
+    bundle = decode_bundle(table, header.kind, where)
+    _must(where, "content has another length than its files", header.content_length, bundle.content_length)
+    return bundle
 
 
 def read_signatures(header: PackageHeader, head: bytes, where: str = "package") -> tuple[Signature, ...]:
@@ -167,13 +227,35 @@ def read_signatures(header: PackageHeader, head: bytes, where: str = "package") 
     return signatures
 
 
+def _kind(raw: Container, spot: str) -> EnvelopeKind:
+    if raw.version == FORMAT_1:
+        _must(spot, "unknown flags", 0, raw.kind)
+        return EnvelopeKind.PACKAGE
+    try:
+        return EnvelopeKind(raw.kind)
+    except ValueError:
+        known = ", ".join(f"{kind.value} ({kind.words})" for kind in EnvelopeKind)
+        raise PackageFormatError("unknown kind of file", where=spot, expected=known, found=raw.kind) from None
+
+
+def _signed_at(raw: Container, spot: str) -> int | None:
+    if raw.version == FORMAT_1:
+        _must(spot, "reserved bytes are not zero", 0, raw.signed_at)
+        return None
+    if raw.signed_at > layout.MAX_TIME:
+        raise PackageFormatError(
+            "signing time out of range", where=spot, expected=f"0 to {layout.MAX_TIME}", found=raw.signed_at
+        )
+    return int(raw.signed_at)
+
+
 def _check_sections(raw: Container, spot: str) -> None:
     """The sections follow each other from the header to the end of the file, and keep their bounds."""
     size = layout.SIGNATURE.sizeof()
     base = layout.SIGNATURES_HEAD.sizeof()
     bounds = (
         (base + layout.SIGNATURES_MIN * size, base + layout.SIGNATURES_MAX * size),
-        (1, layout.MAX_TABLE),
+        (1, layout.MAX_TABLE_1 if raw.version == FORMAT_1 else layout.MAX_TABLE),
         (0, layout.MAX_CONTENT),
     )
     position = HEADER_SIZE

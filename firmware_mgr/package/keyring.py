@@ -1,13 +1,14 @@
 """Which keys are trusted, and whether a signature is by one of them.
 
-Knows raw Ed25519 public keys by their id, the SHA-256 of the key. An empty keyring refuses everything.
+Knows raw Ed25519 public keys by their id, the SHA-256 of the key. An empty keyring refuses everything. It is
+what there is before a site has a root of trust: each key may release, alone and for ever (SPEC-trust §7).
 Refuses to know private keys; what is signed is the caller's business.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.package.errors import PackageRefused
+from firmware_mgr.package.trust import Role, SignedPackage
 
 KEYRING_FORMAT = 1
 KEY_SIZE = 32
@@ -95,6 +97,28 @@ class Keyring:
                 expected=f"a signature by key {key[:12]}",
                 found="one that does not fit",
             ) from e
+
+    def check_signatures(self, signatures: Mapping[str, bytes], message: bytes, where: str) -> None:
+        """See Trust."""
+        for key, signature in signatures.items():
+            self.verify(key, message, signature, where)
+
+    def check_package(self, package: SignedPackage, signers: Collection[str], where: str) -> Role:
+        """See Trust: there are no windows, no minimums, and no keys that only test."""
+        unknown = sorted(set(signers) - self.keys.keys())
+        if unknown or not signers:
+            known = ", ".join(name[:12] for name in sorted(self.keys)) or "no key is trusted here"
+            found = ", ".join(key[:12] for key in unknown) or "nobody"
+            raise PackageRefused("signed by an unknown key", where=where, expected=known, found=found)
+        return Role.RELEASE
+
+    def below_minimum(self, package: SignedPackage) -> str:
+        """See Trust."""
+        return ""
+
+    def held(self) -> Keyring:
+        """See Trust."""
+        return self
 
 
 def read_public_key(path: Path) -> bytes:

@@ -7,17 +7,15 @@ Refuses to know wires and stores.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
-from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
-from firmware_mgr.package.decoding import CHUNK, decode_module
+from firmware_mgr.package.decoding import decode_module
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
 from firmware_mgr.package.head import (
     PackageHeader,
@@ -27,8 +25,9 @@ from firmware_mgr.package.head import (
     show_contents,
     verify_contents,
 )
-from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.trust import Trust
+from firmware_mgr.package.window import Window
 
 __all__ = [
     "HEADER_SIZE",
@@ -37,10 +36,24 @@ __all__ = [
     "Signature",
     "decode_module",
     "parse_header",
+    "read_head",
     "read_signatures",
     "select",
     "verify_contents",
 ]
+
+
+def read_head(window: Window, where: str) -> tuple[PackageHeader, bytes]:
+    """Header and head of a file of any kind, unverified. Raises PackageFormatError."""
+    header = parse_header(window.read(range(HEADER_SIZE)), where)
+    if window.length != header.total_length:
+        raise PackageFormatError(
+            "file has another length than its header says",
+            where=where,
+            expected=header.total_length,
+            found=window.length,
+        )
+    return header, header.raw + window.read(range(HEADER_SIZE, header.head_length))
 
 
 class PackageFile:
@@ -48,13 +61,13 @@ class PackageFile:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        window: Window,
         header: PackageHeader,
         toc: TableOfContents,
         signatures: tuple[Signature, ...],
         where: str,
     ) -> None:
-        self._stream = stream
+        self._window = window
         self.header = header
         self.toc = toc
         self.signatures = signatures
@@ -62,9 +75,9 @@ class PackageFile:
         self._modules = frozenset(toc.modules)
 
     @classmethod
-    def open(cls, path: Path, keyring: Keyring) -> Self:
+    def open(cls, path: Path, trust: Trust) -> Self:
         """Open and verify the head. Raises UsageError (no file), PackageFormatError or PackageRefused."""
-        return cls._open(path, lambda header, head: verify_contents(header, head, keyring, str(path)))
+        return cls._open(path, lambda header, head: verify_contents(header, head, trust, str(path)))
 
     @classmethod
     def open_to_show(cls, path: Path) -> Self:
@@ -73,29 +86,21 @@ class PackageFile:
 
     @classmethod
     def _open(cls, path: Path, contents: Callable[[PackageHeader, bytes], TableOfContents]) -> Self:
-        where = str(path)
+        window = Window.of(path)
         try:
-            stream = path.open("rb")
-        except OSError as e:
-            raise UsageError(
-                "package cannot be read", where=where, expected="a package file (.fwp)", found=e.strerror
-            ) from e
-        try:
-            header = parse_header(stream.read(HEADER_SIZE), where)
-            length = os.fstat(stream.fileno()).st_size
-            if length != header.total_length:
-                raise PackageFormatError(
-                    "file has another length than its header says",
-                    where=where,
-                    expected=header.total_length,
-                    found=length,
-                )
-            head = header.raw + stream.read(header.head_length - HEADER_SIZE)
-            toc = contents(header, head)
-            return cls(stream, header, toc, read_signatures(header, head, where), where)
+            return cls.within(window, str(path), contents)
         except BaseException:
-            stream.close()
+            window.stream.close()
             raise
+
+    @classmethod
+    def within(
+        cls, window: Window, where: str, contents: Callable[[PackageHeader, bytes], TableOfContents]
+    ) -> Self:
+        """A package that is a part of another file. `contents` verifies, or only shows."""
+        header, head = read_head(window, where)
+        toc = contents(header, head)
+        return cls(window, header, toc, read_signatures(header, head, where), where)
 
     def __enter__(self) -> Self:
         return self
@@ -107,13 +112,13 @@ class PackageFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        self._window.stream.close()
 
     def module_chunks(self, module: Module) -> Iterator[bytes]:
-        """The module's file in pieces; the last one comes only when all was right. Raises PackageRefused."""
+        """The module's file in parts; the last one comes only when all was right. Raises PackageRefused."""
         if module not in self._modules:
             raise PackageRefused("module is not of this package", where=self.where, found=module.path)
-        return decode_module(module, self._stored_chunks(module), self.where)
+        return decode_module(module, self._window.chunks(self.header.byte_range(module)), self.where)
 
     def module_bytes(self, module: Module) -> bytes:
         """The module's whole file, checked. Takes memory for its declared length. Raises PackageRefused."""
@@ -128,20 +133,8 @@ class PackageFile:
     def reference(self) -> PackageRef:
         """The package as software sets name it: with the SHA-256 of the whole file, which is read for it."""
         digest = hashlib.sha256()
-        for chunk in self._range(0, self.header.total_length):
+        for chunk in self._window.chunks():
             digest.update(chunk)
         return PackageRef(
             self.toc.name, self.toc.version, Digest(digest.hexdigest()), self.header.total_length
         )
-
-    def _stored_chunks(self, module: Module) -> Iterator[bytes]:
-        place = self.header.byte_range(module)
-        return self._range(place.start, place.stop)
-
-    def _range(self, start: int, stop: int) -> Iterator[bytes]:
-        while start < stop:
-            chunk = os.pread(self._stream.fileno(), min(CHUNK, stop - start), start)
-            if not chunk:
-                return
-            start += len(chunk)
-            yield chunk

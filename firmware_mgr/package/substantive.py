@@ -1,113 +1,53 @@
-"""The substantive signature: what of a file can change behaviour, as one digest. SPEC-package §6.
+"""The substantive signature: what of a file can change behaviour, as one digest. SPEC-substance.
 
-Knows a rule for each type of file. Refuses to guess: whatever is odd goes by its whole content, so that
-nothing that matters is ever left out.
+Knows which rule is for which type of file. Refuses to guess: whatever is odd goes by its whole content, so
+that nothing that matters is ever left out.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Final
 
-from construct import ConstructError, Int32ub, Int32ul, Struct
-
 from firmware_mgr.model.ids import Digest
-from firmware_mgr.package.elf_sections import (
-    ELF_MAGIC,
-    SHF_ALLOC,
-    SHT_NOTE,
-    SHT_PROGBITS,
-    ElfMap,
-    Section,
-    map_elf,
+from firmware_mgr.package.elf_sections import ELF_MAGIC
+from firmware_mgr.package.substance import Nest
+from firmware_mgr.package.substance_ar import AR_MAGIC, ar_signature
+from firmware_mgr.package.substance_elf import elf_signature
+from firmware_mgr.package.substance_gzip import GZIP_MAGIC, gzip_signature
+from firmware_mgr.package.substance_python import PYTHON_MAGIC, python_signature
+from firmware_mgr.package.substance_tar import TAR_MAGIC, TAR_MAGIC_AT, tar_signature
+from firmware_mgr.package.substance_zip import ZIP_MAGIC, zip_signature
+
+MAX_DEPTH: Final = 4
+MAX_UNPACKED: Final = 256 << 20
+PYTHON_CACHE: Final = "__pycache__"
+
+_ARCHIVES: tuple[tuple[int, bytes, Callable[[bytes, Nest], Digest | None]], ...] = (
+    (0, GZIP_MAGIC, gzip_signature),
+    (0, AR_MAGIC, ar_signature),
+    (0, ZIP_MAGIC, zip_signature),
+    (TAR_MAGIC_AT, TAR_MAGIC, tar_signature),
 )
 
-ELF_CONTEXT: Final = b"fwmgr ELF substance 1\0"
-BUILD_ID: Final = b".note.gnu.build-id"
-DEBUG_LINK: Final = b".gnu_debuglink"
-NOTE_OWNER: Final = b"GNU\0"
-NT_GNU_BUILD_ID: Final = 3
-NOTE_HEADER: Final = 12 + len(NOTE_OWNER)
-MAX_BUILD_ID: Final = 64
-MAX_DEBUG_LINK: Final = 512
+
+def substantive_signature(data: bytes, path: str = "") -> Digest:
+    """The signature of a file with this content at this path of a package. Never fails.
+
+    Takes a few times the file's memory, and for archives what they hold, at most MAX_UNPACKED bytes.
+    """
+    cached = path.split("/")[-2:-1] == [PYTHON_CACHE]
+    found = _by_rule(data, Nest(_by_rule, MAX_DEPTH, [MAX_UNPACKED]), cached=cached)
+    return Digest.of(data) if found is None else found
 
 
-def substantive_signature(data: bytes) -> Digest:
-    """The substantive signature of a file with this content. Never fails; takes twice the file's memory."""
+def _by_rule(data: bytes, nest: Nest, *, cached: bool = False) -> Digest | None:
+    """None when no rule is for it."""
     if data.startswith(ELF_MAGIC):
-        elf = map_elf(data)
-        places = _accidental(data, elf) if elf else None
-        if places is not None:
-            return _without(data, places)
-    return Digest.of(data)
-
-
-def _without(data: bytes, places: Iterable[range]) -> Digest:
-    kept = bytearray(data)
-    for place in places:
-        kept[place.start : place.stop] = bytes(len(place))
-    digest = hashlib.sha256(ELF_CONTEXT)
-    digest.update(kept)
-    return Digest(digest.hexdigest())
-
-
-def _accidental(data: bytes, elf: ElfMap) -> list[range] | None:
-    """The bytes that only say when and where it was built; None when a section is not what it seems."""
-    places: list[range] = []
-    for name in (BUILD_ID, DEBUG_LINK):
-        sections = [section for section in elf.sections if section.name == name]
-        if len(sections) > 1:
-            return None
-        for section in sections:
-            if not _stands_alone(section, elf):
-                return None
-            place = _build_id(data, section, elf) if name == BUILD_ID else _debug_link(data, section, elf)
-            if place is None:
-                return None
-            places.append(place)
-    return places
-
-
-def _build_id(data: bytes, section: Section, elf: ElfMap) -> range | None:
-    word = Int32ul if elf.little_endian else Int32ub
-    note = Struct("owner_length" / word, "length" / word, "kind" / word)
-    raw = data[section.place.start : section.place.stop]
-    try:
-        head = note.parse(raw)
-    except ConstructError:
-        return None
-    right = (
-        section.kind == SHT_NOTE
-        and (head.owner_length, head.kind) == (len(NOTE_OWNER), NT_GNU_BUILD_ID)
-        and raw[12:NOTE_HEADER] == NOTE_OWNER
-        and 0 < head.length <= MAX_BUILD_ID
-        and head.length % 4 == 0
-        and len(raw) == NOTE_HEADER + head.length
-    )
-    return range(section.place.start + NOTE_HEADER, section.place.stop) if right else None
-
-
-def _debug_link(data: bytes, section: Section, elf: ElfMap) -> range | None:
-    raw = data[section.place.start : section.place.stop]
-    end = raw.find(b"\0")
-    crc_at = (end + 4) // 4 * 4
-    right = (
-        section.kind == SHT_PROGBITS
-        and not section.flags & SHF_ALLOC
-        and end > 0
-        and len(raw) <= MAX_DEBUG_LINK
-        and not any(raw[end:crc_at])
-        and len(raw) == crc_at + 4
-        and not any(_overlap(section.place, place) for place in elf.loaded)
-    )
-    return section.place if right else None
-
-
-def _stands_alone(section: Section, elf: ElfMap) -> bool:
-    others = [other.place for other in elf.sections if other is not section]
-    return not any(_overlap(section.place, place) for place in (*others, *elf.headers))
-
-
-def _overlap(one: range, other: range) -> bool:
-    return max(one.start, other.start) < min(one.stop, other.stop)
+        return elf_signature(data)
+    if data.startswith(PYTHON_MAGIC):
+        return python_signature(data, cached=cached)
+    for at, magic, rule in _ARCHIVES:
+        if data.startswith(magic, at):
+            return rule(data, nest)
+    return None

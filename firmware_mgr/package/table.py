@@ -1,277 +1,142 @@
-"""The table of contents as bytes, both ways: SPEC-package §4.
+"""A package's table of contents as bytes, both ways: SPEC-package §4, format 2.
 
-Knows which number stands for which value. Refuses to know files, keys and content.
+Knows which field stands where. Refuses to know files, keys and content.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
-from construct import Construct, ConstructError, Container
+from construct import Container
 
-from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import CpuArch, Digest
+from firmware_mgr.model.ids import Digest
 from firmware_mgr.package import layout
-from firmware_mgr.package.contents import Compression, Dependency, Module, ModuleKind, TableOfContents
-from firmware_mgr.package.errors import PackageFormatError
-from firmware_mgr.package.process import (
-    NamedUser,
-    NumericUser,
-    ProcessSpec,
-    Readiness,
-    ReadinessKind,
-    Restart,
-    User,
+from firmware_mgr.package import layout_tables as lt
+from firmware_mgr.package.contents import Dependency, Group, Module, TableOfContents
+from firmware_mgr.package.forms import (
+    CPU_CODES,
+    FLAG_CODES,
+    KIND_CODES,
+    Place,
+    build_tables,
+    code,
+    only,
+    pair,
+    reading,
+    records,
+    table_bodies,
+    text,
+    texts,
+    value,
 )
+from firmware_mgr.package.piece_form import piece_fields, pieces_of
+from firmware_mgr.package.process_form import process_fields, process_of
 
-KIND_CODES: Mapping[int, ModuleKind] = {
-    1: ModuleKind.SERVER_BINARY,
-    2: ModuleKind.PROGRAM,
-    3: ModuleKind.SHARED_LIBRARY,
-    4: ModuleKind.CONFIG,
-    5: ModuleKind.DATA,
-    6: ModuleKind.SYMLINK,
-    7: ModuleKind.DIRECTORY,
-}
-CPU_CODES: Mapping[int, CpuArch | None] = {0: None, 1: CpuArch.AARCH64, 2: CpuArch.ARMV7, 3: CpuArch.X86_64}
-COMPRESSION_CODES: Mapping[int, Compression] = {0: Compression.NONE, 1: Compression.ZSTD}
-READINESS_CODES: Mapping[int, ReadinessKind] = {
-    1: ReadinessKind.NOTIFY,
-    2: ReadinessKind.STARTED,
-    3: ReadinessKind.TCP,
-}
-RESTART_CODES: Mapping[int, Restart] = {1: Restart.ALWAYS, 2: Restart.ON_FAILURE, 3: Restart.NEVER}
-FLAG_CODES: Mapping[int, bool] = {0: False, 1: True}
-USER_BY_NUMBER = 1
-USER_BY_NAME = 2
-
-_TABLE_NAMES = {
-    layout.TABLE_PACKAGE: "package table",
-    layout.TABLE_MODULES: "module table",
-    layout.TABLE_PROCESSES: "process table",
-}
-_Value = TypeVar("_Value", bound=Enum | bool | None)
+TABLES = (lt.TABLE_PACKAGE, lt.TABLE_GROUPS, lt.TABLE_MODULES, lt.TABLE_PROCESSES)
 
 
 def decode_table(data: bytes, where: str) -> TableOfContents:
     """Raises PackageFormatError, whatever the bytes are."""
-    if len(data) > layout.MAX_TABLE:
-        raise PackageFormatError(
-            "table of contents is too long",
-            where=where,
-            expected=f"{layout.MAX_TABLE} at most",
-            found=len(data),
-        )
-    place = where
-    try:
-        stream = io.BytesIO(data)
-        bodies = {}
-        for kind, name in _TABLE_NAMES.items():
-            place = f"{where}: {name}"
-            bodies[kind] = _table_body(layout.TABLE.parse_stream(stream), kind)
-        place = f"{where}: table of contents"
-        _at_end(stream)
-        place = f"{where}: package table"
-        stream = io.BytesIO(bodies[layout.TABLE_PACKAGE])
-        package = layout.PACKAGE.parse_stream(stream)
-        _at_end(stream)
-        place = f"{where}: module table"
-        modules = _records(bodies[layout.TABLE_MODULES], layout.MODULE_COUNT, layout.MODULE, _module)
-        place = f"{where}: process table"
-        processes = _records(bodies[layout.TABLE_PROCESSES], layout.PROCESS_COUNT, layout.PROCESS, _process)
-        place = f"{where}: table of contents"
+    place = Place(where)
+    with reading(place):
+        about, grouped, moduled, processed = table_bodies(data, TABLES, place, layout.MAX_TABLE)
+        place.part = lt.TABLE_NAMES[lt.TABLE_PACKAGE]
+        package = only(about, lt.PACKAGE)
+        place.part = lt.TABLE_NAMES[lt.TABLE_GROUPS]
+        groups = records(grouped, lt.GROUP_COUNT, lt.GROUP, _group)
+        place.part = lt.TABLE_NAMES[lt.TABLE_MODULES]
+        modules = records(moduled, lt.MODULE_COUNT, lt.MODULE, _module)
+        place.part = lt.TABLE_NAMES[lt.TABLE_PROCESSES]
+        processes = records(processed, lt.PROCESS_COUNT, lt.PROCESS, process_of)
+        place.part = "table of contents"
         return TableOfContents(
-            name=_text(package.name),
-            version=_text(package.version),
+            name=text(package.name),
+            version=text(package.version),
             build_date=package.build_date,
-            local_dependencies=_dependencies(package.local),
-            remote_dependencies=_dependencies(package.remote),
-            upgrades=_dependencies(package.upgrades),
+            local_dependencies=_limited(package.local),
+            remote_dependencies=_limited(package.remote),
+            upgrades=tuple(Dependency(text(one.name), text(one.value)) for one in package.upgrades),
             modules=modules,
             processes=processes,
+            groups=groups,
         )
-    except UsageError as e:
-        spot = f"{place}: {e.where}" if e.where else place
-        raise PackageFormatError(e.what, where=spot, expected=e.expected, found=e.found) from e
-    except UnicodeDecodeError as e:
-        raise PackageFormatError("text is not UTF-8", where=place, found=e.reason) from e
-    except ConstructError as e:
-        reason = str(e).strip().splitlines()[0]
-        raise PackageFormatError("ends too early or out of bounds", where=place, found=reason) from e
 
 
 def encode_table(toc: TableOfContents) -> bytes:
     """The one encoding of the table."""
-    package = layout.PACKAGE.build(
+    package = lt.PACKAGE.build(
         {
             "name": toc.name.encode(),
             "version": toc.version.encode(),
             "build_date": toc.build_date,
-            "local": [_pair(d.name, d.constraint) for d in toc.local_dependencies],
-            "remote": [_pair(d.name, d.constraint) for d in toc.remote_dependencies],
-            "upgrades": [_pair(d.name, d.constraint) for d in toc.upgrades],
+            "local": [_limited_fields(dependency) for dependency in toc.local_dependencies],
+            "remote": [_limited_fields(dependency) for dependency in toc.remote_dependencies],
+            "upgrades": [pair(dependency.name, dependency.constraint) for dependency in toc.upgrades],
         }
     )
-    modules = layout.MODULE_COUNT.build(len(toc.modules))
-    modules += b"".join(layout.MODULE.build(_module_fields(module)) for module in toc.modules)
-    processes = layout.PROCESS_COUNT.build(len(toc.processes))
-    processes += b"".join(layout.PROCESS.build(_process_fields(process)) for process in toc.processes)
-    bodies = {
-        layout.TABLE_PACKAGE: package,
-        layout.TABLE_MODULES: modules,
-        layout.TABLE_PROCESSES: processes,
-    }
-    tables = [layout.TABLE.build({"kind": k, "reserved": 0, "body": body}) for k, body in bodies.items()]
-    return b"".join(tables)
+    groups = lt.GROUP_COUNT.build(len(toc.groups))
+    groups += b"".join(lt.GROUP.build(_group_fields(group)) for group in toc.groups)
+    modules = lt.MODULE_COUNT.build(len(toc.modules))
+    modules += b"".join(lt.MODULE.build(_module_fields(module)) for module in toc.modules)
+    processes = lt.PROCESS_COUNT.build(len(toc.processes))
+    processes += b"".join(lt.PROCESS.build(process_fields(process)) for process in toc.processes)
+    return build_tables(dict(zip(TABLES, (package, groups, modules, processes), strict=True)))
 
 
-def _table_body(table: Container, kind: int) -> bytes:
-    if (table.kind, table.reserved) != (kind, 0):
-        raise UsageError(
-            "wrong kind of table", expected=f"{kind}, reserved 0", found=(table.kind, table.reserved)
-        )
-    return bytes(table.body)
+def _limited(raw: Iterable[Container]) -> tuple[Dependency, ...]:
+    return tuple(Dependency(text(one.name), text(one.value), texts(one.boards)) for one in raw)
 
 
-_Record = TypeVar("_Record")
+def _limited_fields(dependency: Dependency) -> dict[str, Any]:
+    boards = [board.encode() for board in dependency.boards]
+    return {**pair(dependency.name, dependency.constraint), "boards": boards}
 
 
-def _records(
-    body: bytes, count: Construct, record: Construct, convert: Callable[[Container], _Record]
-) -> tuple[_Record, ...]:
-    stream = io.BytesIO(body)
-    records = tuple(convert(record.parse_stream(stream)) for _ in range(count.parse_stream(stream)))
-    _at_end(stream)
-    return records
+def _group(raw: Container) -> Group:
+    name = text(raw.name)
+    return Group(name, text(raw.summary), value(FLAG_CODES, raw.wanted, "flag", name))
 
 
-def _at_end(stream: io.BytesIO) -> None:
-    rest = len(stream.read())
-    if rest:
-        raise UsageError("bytes are left over", expected=0, found=rest)
+def _group_fields(group: Group) -> dict[str, Any]:
+    wanted = code(FLAG_CODES, group.wanted)
+    return {"name": group.name.encode(), "summary": group.summary.encode(), "wanted": wanted}
 
 
 def _module(raw: Container) -> Module:
-    path = _text(raw.path)
-    if raw.reserved:
-        raise UsageError("reserved field is not zero", where=path, expected=0, found=raw.reserved)
+    path = text(raw.path)
     return Module(
         path=path,
-        kind=_value(KIND_CODES, raw.kind, "kind", path),
-        cpu=_value(CPU_CODES, raw.cpu, "CPU", path),
+        kind=value(KIND_CODES, raw.kind, "kind", path),
+        cpu=value(CPU_CODES, raw.cpu, "CPU", path),
         mode=raw.mode,
         length=raw.length,
-        stored_length=raw.stored_length,
         offset=raw.offset,
-        compression=_value(COMPRESSION_CODES, raw.compression, "compression", path),
+        pieces=pieces_of(raw.pieces, path),
         sha256=Digest.from_bytes(raw.sha256),
-        stored_sha256=Digest.from_bytes(raw.stored_sha256),
         substantive=Digest.from_bytes(raw.substantive),
-        function=_text(raw.function),
-        link_target=_text(raw.link_target),
-        provides=tuple(_text(name) for name in raw.provides),
-        consumes=tuple(_text(name) for name in raw.consumes),
+        function=text(raw.function),
+        link_target=text(raw.link_target),
+        groups=texts(raw.groups),
+        provides=texts(raw.provides),
+        consumes=texts(raw.consumes),
     )
 
 
 def _module_fields(module: Module) -> dict[str, Any]:
     return {
         "path": module.path.encode(),
-        "kind": _code(KIND_CODES, module.kind),
-        "cpu": _code(CPU_CODES, module.cpu),
-        "compression": _code(COMPRESSION_CODES, module.compression),
-        "reserved": 0,
+        "kind": code(KIND_CODES, module.kind),
+        "cpu": code(CPU_CODES, module.cpu),
         "mode": module.mode,
         "length": module.length,
-        "stored_length": module.stored_length,
         "offset": module.offset,
         "sha256": module.sha256.to_bytes(),
-        "stored_sha256": module.stored_sha256.to_bytes(),
         "substantive": module.substantive.to_bytes(),
         "function": module.function.encode(),
         "link_target": module.link_target.encode(),
+        "groups": [name.encode() for name in module.groups],
         "provides": [name.encode() for name in module.provides],
         "consumes": [name.encode() for name in module.consumes],
+        "pieces": piece_fields(module.pieces),
     }
-
-
-def _process(raw: Container) -> ProcessSpec:
-    name = _text(raw.name)
-    return ProcessSpec(
-        name=name,
-        module=_text(raw.module),
-        argv=tuple(_text(argument) for argument in raw.argv),
-        environment=tuple((_text(pair.name), _text(pair.value)) for pair in raw.environment),
-        working_directory=_text(raw.working_directory),
-        user=_user(raw, name),
-        readiness=Readiness(
-            _value(READINESS_CODES, raw.readiness, "readiness", name),
-            raw.readiness_port,
-        ),
-        stop_signal=raw.stop_signal,
-        grace_s=raw.grace_s,
-        restart=_value(RESTART_CODES, raw.restart, "restart", name),
-        self_managing=_value(FLAG_CODES, raw.self_managing, "self-managing", name),
-    )
-
-
-def _process_fields(process: ProcessSpec) -> dict[str, Any]:
-    named = isinstance(process.user, NamedUser)
-    return {
-        "name": process.name.encode(),
-        "module": process.module.encode(),
-        "argv": [argument.encode() for argument in process.argv],
-        "environment": [_pair(name, value) for name, value in process.environment],
-        "working_directory": process.working_directory.encode(),
-        "user_form": USER_BY_NAME if named else USER_BY_NUMBER,
-        "uid": 0 if isinstance(process.user, NamedUser) else process.user.uid,
-        "gid": 0 if isinstance(process.user, NamedUser) else process.user.gid,
-        "user_name": process.user.name.encode() if isinstance(process.user, NamedUser) else b"",
-        "readiness": _code(READINESS_CODES, process.readiness.kind),
-        "readiness_port": process.readiness.port,
-        "stop_signal": process.stop_signal,
-        "grace_s": process.grace_s,
-        "restart": _code(RESTART_CODES, process.restart),
-        "self_managing": _code(FLAG_CODES, process.self_managing),
-    }
-
-
-def _user(raw: Container, process: str) -> User:
-    by_name = (raw.user_form, raw.uid, raw.gid) == (USER_BY_NAME, 0, 0)
-    if by_name:
-        return NamedUser(_text(raw.user_name))
-    if raw.user_form == USER_BY_NUMBER and not raw.user_name:
-        return NumericUser(raw.uid, raw.gid)
-    raise UsageError(
-        "illegal user",
-        where=process,
-        expected="form 1 with numbers alone, or 2 with a name alone",
-        found=(raw.user_form, raw.uid, raw.gid, bytes(raw.user_name)),
-    )
-
-
-def _dependencies(pairs: Iterable[Container]) -> tuple[Dependency, ...]:
-    return tuple(Dependency(_text(pair.name), _text(pair.value)) for pair in pairs)
-
-
-def _pair(name: str, value: str) -> dict[str, bytes]:
-    return {"name": name.encode(), "value": value.encode()}
-
-
-def _text(raw: bytes) -> str:
-    return bytes(raw).decode("utf-8", "strict")
-
-
-def _value(codes: Mapping[int, _Value], number: int, what: str, where: str) -> _Value:
-    try:
-        return codes[number]
-    except KeyError:
-        known = ", ".join(str(code) for code in codes)
-        raise UsageError(f"unknown {what}", where=where, expected=f"one of {known}", found=number) from None
-
-
-def _code(codes: Mapping[int, _Value], wanted: _Value) -> int:
-    return next(number for number, value in codes.items() if value is wanted)

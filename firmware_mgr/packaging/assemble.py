@@ -6,6 +6,8 @@ The one place of this room that knows all the others. Refuses to know what happe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from firmware_mgr.imaging.debs import DEBIAN_ARCH, fetch_debs
@@ -16,7 +18,7 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import MAX_MODE, ModuleKind, TableOfContents
 from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.package.table import encode_table
-from firmware_mgr.packaging.build import ModuleSource, pack, seal, write_package
+from firmware_mgr.packaging.build import ModuleSource, PackageHead, pack, seal, write_package
 from firmware_mgr.packaging.closure import missing_libraries
 from firmware_mgr.packaging.debian import merge_cpus, modules_for, read_debs
 from firmware_mgr.packaging.elf_facts import read_elf
@@ -32,16 +34,21 @@ REFRESH_HINT = (
 
 
 def build_from_manifest(
-    path: Path, signing_keys: Sequence[SigningKey], cache: Path, *, refresh: bool = False
+    path: Path,
+    signing_keys: Sequence[SigningKey],
+    cache: Path,
+    *,
+    refresh: bool = False,
+    signed_at: int | None = None,
 ) -> bytes:
-    """Build the package of a manifest file.
+    """Build the package of a manifest file. `signed_at` is its build date when it is not given.
 
     Debian packages are fetched into `cache` as the lock files say; `refresh` writes those anew from what
     the archive holds now. Raises UsageError, or PeerError when the archive has moved on.
     """
     manifest = load_manifest(path)
     trees = fetch_trees(manifest, cache, refresh=refresh) if manifest.debian else {}
-    return build_from_trees(manifest, trees, signing_keys)
+    return build_from_trees(manifest, trees, signing_keys, signed_at=signed_at)
 
 
 def build_real_package(
@@ -58,9 +65,26 @@ def build_real_package(
 
 
 def build_from_trees(
-    manifest: Manifest, trees: Mapping[CpuArch, Tree], signing_keys: Sequence[SigningKey]
+    manifest: Manifest,
+    trees: Mapping[CpuArch, Tree],
+    signing_keys: Sequence[SigningKey],
+    *,
+    signed_at: int | None = None,
 ) -> bytes:
     """Build with the Debian packages' files at hand: a tree for each CPU. Raises UsageError."""
+    head, sources = read_sources(manifest, trees)
+    try:
+        toc, content = pack(head, sources)
+        _check_libraries(toc)
+        when = head.build_date if signed_at is None else signed_at
+        return seal(encode_table(toc), content, signing_keys, signed_at=when)
+    except UsageError as e:
+        where = f"{manifest.folder}: {e.where}" if e.where else str(manifest.folder)
+        raise UsageError(e.what, where=where, expected=e.expected, found=e.found, hint=e.hint) from e
+
+
+def read_sources(manifest: Manifest, trees: Mapping[CpuArch, Tree]) -> tuple[PackageHead, list[ModuleSource]]:
+    """What goes into the package, read and not yet packed. Raises UsageError."""
     sources = [_read_file(manifest, entry) for entry in manifest.file]
     sources += [
         ModuleSource(link.path, ModuleKind.SYMLINK, cpu=link.cpu, mode=MAX_MODE, link_target=link.target)
@@ -70,13 +94,28 @@ def build_from_trees(
     if manifest.debian:
         take = manifest.debian.take
         sources += merge_cpus({cpu: modules_for(tree, take, cpu) for cpu, tree in trees.items()})
-    try:
-        toc, content = pack(manifest.head(), sources)
-        _check_libraries(toc)
-        return seal(encode_table(toc), content, signing_keys)
-    except UsageError as e:
-        where = f"{manifest.folder}: {e.where}" if e.where else str(manifest.folder)
-        raise UsageError(e.what, where=where, expected=e.expected, found=e.found, hint=e.hint) from e
+    return manifest.head(), _grouped(manifest, sources)
+
+
+def _grouped(manifest: Manifest, sources: list[ModuleSource]) -> list[ModuleSource]:
+    """Each module with the groups whose patterns name it. Raises UsageError for one that names nothing."""
+    groups: list[set[str]] = [set() for _ in sources]
+    for group in manifest.group:
+        for pattern in group.modules:
+            found = [index for index, source in enumerate(sources) if fnmatchcase(source.path, pattern)]
+            if not found:
+                raise UsageError(
+                    "group names no module of the package",
+                    where=f"{manifest.folder}: group {group.name}",
+                    expected="a path of the package, or a pattern such as usr/share/doc/*",
+                    found=repr(pattern),
+                )
+            for index in found:
+                groups[index].add(group.name)
+    return [
+        replace(source, groups=tuple(sorted({*source.groups, *names})))
+        for source, names in zip(sources, groups, strict=True)
+    ]
 
 
 def fetch_trees(manifest: Manifest, cache: Path, *, refresh: bool = False) -> dict[CpuArch, Tree]:

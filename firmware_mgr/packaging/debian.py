@@ -34,7 +34,7 @@ def read_debs(paths: Iterable[Path]) -> Tree:
     owners: dict[str, Path] = {}
     for deb in paths:
         for name, found in read_deb(deb).items():
-            path, node = merged_path(name), _merged_node(merged_path(name), found)
+            path, node = merged_path(name), merged_node(merged_path(name), found)
             if isinstance(found, Link) and (name in MERGED or node == Link(f"/{path}")):
                 continue  # a link of the root itself, or one from /usr/bin/x to what was /bin/x
             known = tree.get(path)
@@ -51,7 +51,7 @@ def read_debs(paths: Iterable[Path]) -> Tree:
     return tree
 
 
-def _merged_node(path: str, node: Node) -> Node:
+def merged_node(path: str, node: Node) -> Node:
     """A link that leads through /lib and its like leads there directly: the tree does not have these."""
     if not isinstance(node, Link):
         return node

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -27,6 +29,8 @@ from firmware_mgr.package.keyring import PEM_SUFFIX, Keyring, key_id
 
 PRIVATE_SUFFIX = ".key"
 PRIVATE_MODE = 0o600
+#: Asks a person, or a file, for the passphrase of the key file that is named.
+AskPassphrase = Callable[[Path], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +54,20 @@ class SigningKey:
         return self.private.sign(message)
 
 
-def new_key(folder: Path, name: str) -> tuple[Path, Path]:
+def new_key(folder: Path, name: str, passphrase: str | None = None) -> tuple[Path, Path]:
     """Make a key; return its files `name.key` (private, mode 0600) and `name.pem` (public).
 
+    With a passphrase the private one is sealed with it.
     Raises UsageError when one of them is there already: a key is never overwritten.
     """
     if not name or "/" in name or name.startswith("."):
         raise UsageError("not a name of a key file", expected="such as release-2025", found=repr(name))
     folder.mkdir(parents=True, exist_ok=True)
     private = Ed25519PrivateKey.generate()
-    secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    seal: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        seal = BestAvailableEncryption(passphrase.encode())
+    secret = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, seal)
     public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     private_path, public_path = folder / (name + PRIVATE_SUFFIX), folder / (name + PEM_SUFFIX)
     if public_path.exists():
@@ -69,8 +77,11 @@ def new_key(folder: Path, name: str) -> tuple[Path, Path]:
     return private_path, public_path
 
 
-def load_key(path: Path) -> SigningKey:
-    """Read a private key. Raises UsageError when it is none, or others can read or write it."""
+def load_key(path: Path, ask: AskPassphrase | None = None) -> SigningKey:
+    """Read a private key. Raises UsageError when it is none, or others can read or write it.
+
+    `ask` is asked when it is sealed with a passphrase; without it such a key is refused.
+    """
     try:
         with path.open("rb") as stream:
             mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
@@ -86,13 +97,15 @@ def load_key(path: Path) -> SigningKey:
                 found=f"{mode:04o}",
                 hint=f"chmod 600 {path}",
             )
-        key = load_pem_private_key(data, password=None)
+        key = load_pem_private_key(data, password=_password(path, data, ask))
     except OSError as e:
         hint = "make one with: fwmgr key new NAME"
         raise UsageError(
             "no private key", where=str(path), expected="a NAME.key file", found=e.strerror, hint=hint
         ) from e
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
+        if _SEALED in data:
+            raise UsageError("the passphrase is wrong, or the key file is damaged", where=str(path)) from e
         found = "something else"
         raise UsageError("no private key", where=str(path), expected="PEM, PRIVATE KEY", found=found) from e
     if not isinstance(key, Ed25519PrivateKey):
@@ -103,6 +116,18 @@ def load_key(path: Path) -> SigningKey:
 def keyring_of(keys: Iterable[SigningKey]) -> Keyring:
     """The keyring that trusts these keys; its `document()` is what a boot image carries."""
     return Keyring({key.id: key.public for key in keys})
+
+
+_SEALED = b"ENCRYPTED PRIVATE KEY"
+
+
+def _password(path: Path, data: bytes, ask: AskPassphrase | None) -> bytes | None:
+    if _SEALED not in data:
+        return None
+    if ask is None:
+        hint = "name a file with it: --passphrase-file FILE"
+        raise UsageError("private key is sealed with a passphrase", where=str(path), hint=hint)
+    return ask(path).encode()
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

@@ -9,13 +9,13 @@ import signal
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, check_name, check_version
-from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, ModuleKind
+from firmware_mgr.package.contents import MAX_MODE, RUNNABLE, Dependency, Group, ModuleKind
 from firmware_mgr.package.paths import check_link_target, check_place
 from firmware_mgr.package.process import ProcessSpec, Readiness, Restart, User, parse_user
 from firmware_mgr.packaging.build import PackageHead
@@ -103,35 +103,54 @@ PathText = Annotated[str, AfterValidator(_path)]
 Cpu = Annotated[CpuArch | None, BeforeValidator(_cpu)]
 Mode = Annotated[int, BeforeValidator(_mode), Field(ge=0, le=MAX_MODE)]
 Kind = Annotated[ModuleKind, Field(strict=False), AfterValidator(_file_kind)]
+Model = TypeVar("Model", bound=BaseModel)
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of a manifest: nothing but what is listed."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
-class DependencyEntry(_Section):
+class DependencyEntry(Section):
     """`{ name = "base", constraint = ">= 1.2" }`."""
 
     name: Annotated[str, AfterValidator(_package_name)]
     constraint: str = ""
 
 
+class LimitedEntry(DependencyEntry):
+    """A dependency that may hold on cards of some boards only: `boards = ["qemu-aarch64"]`."""
+
+    boards: Texts = ()
+
+
+class GroupEntry(Section):
+    """Modules that are asked for together, as a feature. `modules` are paths, or patterns as in `take`."""
+
+    name: str
+    summary: str = ""
+    wanted: bool = True
+    modules: Texts = ()
+
+
+Limited = Annotated[tuple[LimitedEntry, ...], Field(strict=False)]
 Dependencies = Annotated[tuple[DependencyEntry, ...], Field(strict=False)]
 
 
-class About(_Section):
+class About(Section):
     """What the package is."""
 
     name: Annotated[str, AfterValidator(_package_name)]
     version: Annotated[str, AfterValidator(_version)]
     build_date: Annotated[int, BeforeValidator(_build_date), Field(ge=0)]
-    local_dependencies: Dependencies = ()
-    remote_dependencies: Dependencies = ()
+    local_dependencies: Limited = ()
+    remote_dependencies: Limited = ()
     upgrades: Dependencies = ()
 
 
-class FileEntry(_Section):
+class FileEntry(Section):
     """A file from beside the manifest. Without a mode, programs get 0755 and all else 0644."""
 
     path: PathText
@@ -149,7 +168,7 @@ class FileEntry(_Section):
         return self.mode if self.mode is not None else default_mode(self.kind)
 
 
-class SymlinkEntry(_Section):
+class SymlinkEntry(Section):
     """A symbolic link with a relative target."""
 
     path: PathText
@@ -157,14 +176,14 @@ class SymlinkEntry(_Section):
     cpu: Cpu = None
 
 
-class DirectoryEntry(_Section):
+class DirectoryEntry(Section):
     """A directory that is empty, or has a mode of its own."""
 
     path: PathText
     mode: Mode = 0o755
 
 
-class TakeEntry(_Section):
+class TakeEntry(Section):
     """Files out of Debian packages: a path or a pattern such as `usr/lib/lighttpd/mod_*.so`."""
 
     path: str
@@ -172,7 +191,7 @@ class TakeEntry(_Section):
     function: str = ""
 
 
-class DebianEntry(_Section):
+class DebianEntry(Section):
     """Debian packages to take files from, with all the libraries that those need.
 
     `assumed` are packages that count as present, and so are not fetched. `locks` has a lock file for each
@@ -195,7 +214,7 @@ class DebianEntry(_Section):
             raise UsageError("unknown CPU", where="[debian.locks]", expected=known, found=found) from None
 
 
-class ProcessEntry(_Section):
+class ProcessEntry(Section):
     """A process to run; see SPEC-package §4.3. The stop signal is named as in `TERM`."""
 
     name: str
@@ -227,13 +246,14 @@ class ProcessEntry(_Section):
         )
 
 
-class Manifest(_Section):
+class Manifest(Section):
     """A whole manifest. `folder` is where it lies: sources and lock files are named from there."""
 
     package: About
     file: Annotated[tuple[FileEntry, ...], Field(strict=False)] = ()
     symlink: Annotated[tuple[SymlinkEntry, ...], Field(strict=False)] = ()
     directory: Annotated[tuple[DirectoryEntry, ...], Field(strict=False)] = ()
+    group: Annotated[tuple[GroupEntry, ...], Field(strict=False)] = ()
     debian: DebianEntry | None = None
     process: Annotated[tuple[ProcessEntry, ...], Field(strict=False)] = ()
     folder: Path
@@ -245,10 +265,11 @@ class Manifest(_Section):
             name=about.name,
             version=about.version,
             build_date=about.build_date,
-            local_dependencies=_dependencies(about.local_dependencies),
-            remote_dependencies=_dependencies(about.remote_dependencies),
-            upgrades=_dependencies(about.upgrades),
+            local_dependencies=dependencies_of(about.local_dependencies),
+            remote_dependencies=dependencies_of(about.remote_dependencies),
+            upgrades=dependencies_of(about.upgrades),
             processes=tuple(process.spec() for process in self.process),
+            groups=tuple(Group(group.name, group.summary, group.wanted) for group in self.group),
         )
 
 
@@ -277,11 +298,21 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         raise UsageError("manifest is not TOML", where=str(path), found=str(e)) from e
     if "folder" in document:
         raise UsageError("unknown key", where=f"{path}: folder", expected="no such key")
+    manifest = validated(Manifest, {**document, "folder": path.parent}, path)
     try:
-        manifest = Manifest.model_validate({**document, "folder": path.parent})
         for link in manifest.symlink:
             check_link_target(link.path, link.target)
         manifest.head()
+    except UsageError as e:
+        spot = f"{path}: {e.where}" if e.where else str(path)
+        raise UsageError(e.what, where=spot, expected=e.expected, found=e.found, hint=e.hint) from e
+    return manifest
+
+
+def validated(model: type[Model], document: dict[str, Any], path: Path) -> Model:
+    """The document as the model has it. Raises UsageError that names file and key."""
+    try:
+        return model.model_validate(document)
     except ValidationError as e:
         first = e.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -292,15 +323,19 @@ def parse_manifest(text: str, path: Path) -> Manifest:
             expected=_expected(first["msg"]),
             found=found,
         ) from e
-    except UsageError as e:
-        spot = f"{path}: {e.where}" if e.where else str(path)
-        raise UsageError(e.what, where=spot, expected=e.expected, found=e.found, hint=e.hint) from e
-    return manifest
 
 
 def _expected(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("expected ")
 
 
-def _dependencies(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
-    return tuple(Dependency(entry.name, entry.constraint) for entry in entries)
+def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
+    """As the package's head has them."""
+    return tuple(
+        Dependency(
+            entry.name,
+            entry.constraint,
+            tuple(sorted(set(entry.boards))) if isinstance(entry, LimitedEntry) else (),
+        )
+        for entry in entries
+    )

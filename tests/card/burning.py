@@ -16,7 +16,8 @@ from firmware_mgr.link import messages as m
 from firmware_mgr.model.errors import PeerError
 from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
-from tests.package.samples import KEYRING, sample
+from firmware_mgr.packaging.build import build_package
+from tests.package.samples import HEAD, KEY, KEYRING, SOURCES
 
 MIB = 1 << 20
 LAYOUT = FlashLayout(MIB, 3 * MIB, 4 * MIB, 2 * MIB)
@@ -61,7 +62,7 @@ class Master:
         raw = image(seed)[: 2 * MIB + 1000] if raw is None else raw
         layout = BootImageLayout.of(raw)
         self.add(raw)
-        content = sample() if package is None else package
+        content = build_package(HEAD, SOURCES, [KEY]) if package is None else package
         ref = PackageRef(name, "1.2-3", self.add(content), len(content))
         software = SoftwareSet(BootImageRef(BOARD, version, layout.digest, layout.length), (ref,))
         return m.Burn(software, m.BootPieces(MIB, layout.pieces), 2)

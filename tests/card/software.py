@@ -15,10 +15,10 @@ from firmware_mgr.model.ids import CpuArch, Digest
 from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import (
     NOTHING,
-    Compression,
     Module,
     ModuleKind,
     TableOfContents,
+    processes_of,
     select,
 )
 from firmware_mgr.package.process import (
@@ -28,6 +28,7 @@ from firmware_mgr.package.process import (
     Restart,
     User,
 )
+from firmware_mgr.packaging.storing import store_file
 
 CPU = CpuArch.X86_64
 NOBODY = NumericUser(65534, 65534)
@@ -58,22 +59,17 @@ def module(path: str, content: Content, offset: int = 0) -> Module:
     if isinstance(content, Link):
         text = Digest.of(content.target.encode())
         return Module(
-            path, ModuleKind.SYMLINK, None, 0o777, 0, 0, offset, Compression.NONE, text, NOTHING, text,
-            link_target=content.target,
-        )  # fmt: skip
+            path, ModuleKind.SYMLINK, None, 0o777, 0, offset, (), text, text, link_target=content.target
+        )
     if isinstance(content, Folder):
-        return Module(
-            path, ModuleKind.DIRECTORY, None, content.mode, 0, 0, offset, Compression.NONE, NOTHING, NOTHING,
-            NOTHING,
-        )  # fmt: skip
+        return Module(path, ModuleKind.DIRECTORY, None, content.mode, 0, offset, (), NOTHING, NOTHING)
     data, kind, mode = content, ModuleKind.DATA, 0o644
     if isinstance(content, Program):
         data, kind, mode = content.data, ModuleKind.PROGRAM, content.mode
     assert isinstance(data, bytes)
     digest = Digest.of(data)
-    return Module(
-        path, kind, None, mode, len(data), len(data), offset, Compression.NONE, digest, digest, digest
-    )
+    pieces, _ = store_file(data, compress=False)
+    return Module(path, kind, None, mode, len(data), offset, pieces, digest, digest)
 
 
 def package(
@@ -88,7 +84,8 @@ def package(
         name, "1", built, (), (), (), tuple(modules), tuple(sorted(processes, key=lambda each: each.name))
     )
     ref = PackageRef(name, "1", Digest.of(name.encode()), 4096 + offset)
-    return InstalledPackage(ref, toc, select(toc, CPU))
+    chosen = select(toc, CPU)
+    return InstalledPackage(ref, toc, chosen, processes_of(toc, chosen, CPU))
 
 
 def process(

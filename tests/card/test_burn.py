@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID
@@ -19,9 +21,13 @@ from firmware_mgr.link import messages as m
 from firmware_mgr.master.verdict import Ruling, judge, lacking
 from firmware_mgr.model.errors import DeviceError, PeerError
 from firmware_mgr.model.ids import CpuArch, Digest, SlotId
+from firmware_mgr.package.contents import Group, ModuleKind
 from firmware_mgr.package.errors import PackageRefused
-from firmware_mgr.packaging.build import build_package
+from firmware_mgr.package.head import parse_header
+from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.packaging.build import ModuleSource, build_package
 from tests.card.burning import FROM_A, FROM_B, MIB, NETBOOTED, Master, burner, flash, image, looked, opened
+from tests.package.format_1 import build_package_1
 from tests.package.samples import HEAD, KEY, KEYRING, OTHER_KEY, SOURCES, sample
 
 
@@ -397,3 +403,74 @@ def test_a_cut_in_a_burn_without_the_image_is_mended_by_the_same_order(cut: Cut)
         burner(device, master).burn(order)
         assert boots(device, order) is Target.NETBOOT
         assert order.wanted.digest in looked(device).records.kept_sets
+
+
+def noisy(count: int, seed: int = 1) -> bytes:
+    """Bytes that do not shrink."""
+    return hashlib.shake_128(bytes([seed])).digest(count)
+
+
+class Counting(Master):
+    """Notes each range that was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Digest, int, int]] = []
+
+    def fetch(self, digest: Digest, start: int, length: int) -> Iterator[bytes]:
+        self.asked.append((digest, start, length))
+        return super().fetch(digest, start, length)
+
+
+def test_modules_that_lie_together_are_one_request() -> None:
+    master = Counting()
+    order = master.order()
+    burner(flash(), master).burn(order)
+    (package,) = order.wanted.packages
+    header = parse_header(master.blobs[package.digest][:HEADER_SIZE])
+    content = [start for digest, start, _ in master.asked if digest == package.digest]
+    assert len([start for start in content if start >= header.content_offset]) == 1
+
+
+def test_a_package_of_format_1_is_burned_as_ever() -> None:
+    device, master = flash(), Master()
+    order = master.order(package=build_package_1(HEAD, SOURCES, [KEY]))
+    burner(device, master).burn(order)
+    assert lacking(hello(device), order.wanted) == ""
+
+
+@pytest.mark.parametrize("build", [build_package, build_package_1])
+def test_bytes_that_are_not_the_signed_ones_never_reach_flash(build: Callable[..., bytes]) -> None:
+    device, master = flash(), Master()
+    good = noisy(MIB + 5000)
+    order = master.order(package=build(HEAD, [*SOURCES, ModuleSource("big", ModuleKind.DATA, good)], [KEY]))
+    (ref,) = order.wanted.packages
+    altered = bytearray(master.blobs[ref.digest])
+    at = altered.rindex(good[-4000:-3900])  # in the last piece
+    altered[at : at + 64] = b"not what was signed, and to be seen in flash if it ever got there"[:64]
+    master.blobs[ref.digest] = bytes(altered)
+    with pytest.raises(PackageRefused, match="content was altered"):
+        burner(device, master).burn(order)
+    assert b"not what was signed" not in device.read(0, device.size)
+    # The same order with the right bytes goes on, and fetches no more than what was missing.
+    altered[at : at + 64] = good[-4000:-3936]
+    master.blobs[ref.digest] = bytes(altered)
+    burner(device, master).burn(order)
+    assert lacking(hello(device), order.wanted) == ""
+
+
+def test_a_card_gets_the_groups_that_are_wanted_and_their_processes() -> None:
+    device, master = flash(), Master()
+    extra = ModuleSource("usr/share/doc", ModuleKind.DATA, b"manual" * 9, groups=("docs",))
+    server = replace(SOURCES[5], groups=("docs",))
+    head = replace(HEAD, groups=(Group("docs", wanted=False),))
+    sources = [*SOURCES[:5], server, *SOURCES[6:], extra]
+    order = master.order(package=build_package(head, sources, [KEY]))
+    burner(device, master).burn(order)
+    (stored,) = looked(device).packages.values()
+    assert {module.path for module in stored.toc.modules} - {module.path for module in stored.modules} == {
+        "usr/share/doc",
+        "usr/sbin/server",
+    }
+    assert [process.name for process in stored.processes] == ["helper"]
+    assert Digest.of(extra.data) not in opened(device).store.blobs()  # type: ignore[union-attr]

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from firmware_mgr.card.boot_variables import BOOT_NEXT, BOOT_ORDER, Option, shadow
+from firmware_mgr.app.agent_select import words_for
+from firmware_mgr.card.boot_variables import BOOT_CURRENT, BOOT_NEXT, BOOT_ORDER, Option, shadow
 from firmware_mgr.card.efi_layout import decode_numbers, encode_numbers, option_name
+from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.selector import select
 from firmware_mgr.flash.control import (
     CANDIDATES,
@@ -23,6 +25,7 @@ from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
 from firmware_mgr.flash.device import Window
 from firmware_mgr.flash.gpt import CONTROL, find, read_table
 from firmware_mgr.flash.letter import Letter
+from firmware_mgr.link.messages import BootSource
 from tests.card.efi_twin import DISK, NETWORK, SHELL, Cut, Image, TwinCard
 
 RECORDS = [
@@ -225,6 +228,22 @@ def test_an_option_of_others_that_is_none_is_passed_over_and_left_in_the_order(r
     order = decode_numbers(card.variables.values[BOOT_ORDER])
     assert order == (Option.B.value, NETWORK, Option.A.value, DISK, SHELL)
     assert card.variables.values[option_name(SHELL)] == raw
+
+
+@pytest.mark.parametrize("raw", [b"", b"\1", bytes(6), b"\1\0\0\0\xff\xffA\0\0\0"])
+def test_a_card_that_an_odd_option_started_goes_by_the_stubs_mark(raw: bytes) -> None:
+    card = card_with(ControlRecord(Target.A, None, 3, 3, Maker.AGENT, 1), (Image.GOOD, Image.GOOD))
+    table = read_table(card.device)
+    card.variables.values[option_name(SHELL)] = raw
+    card.variables.values[BOOT_CURRENT] = encode_numbers([SHELL])
+    guid = find(table, Letter.B.partition).guid
+    card.variables.stub_left = f"{guid}\0".encode("utf-16-le")
+    assert card.boot.started_from(table) is Letter.B
+
+
+def test_what_runs_is_told_before_the_selector_can_fail() -> None:
+    for running, source in ((Letter.A, BootSource.A), (Letter.B, BootSource.B), (None, BootSource.NETBOOT)):
+        assert LoaderWords.read(words_for(running)).source is source
 
 
 def test_firmware_that_dropped_a_spoilt_entry_gets_it_back() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from firmware_mgr.card import erofs_layout as ondisk
 from firmware_mgr.card.tree import (
-    InstalledPackage,
     check_programs,
     contents_of,
     merge,
@@ -100,7 +101,7 @@ def test_source_points_at_the_stores_units() -> None:
 def test_equal_sets_give_equal_trees_whatever_order_paths_come_in() -> None:
     files: dict[str, Content] = {"a/b/c": b"1", "a": Folder(0o700), "z": Link("a")}
     one = package("p", files)
-    other = InstalledPackage(one.ref, one.toc, tuple(reversed(one.modules)))
+    other = replace(one, modules=tuple(reversed(one.modules)))
     assert {module.kind for module in one.modules} == {
         ModuleKind.DATA,
         ModuleKind.DIRECTORY,

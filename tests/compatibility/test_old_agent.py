@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,14 @@ import pytest
 from firmware_mgr.card.data_keeper import NO_PLACE
 from firmware_mgr.flash.device import FileDevice
 from firmware_mgr.flash.gpt import read_table
+from firmware_mgr.imaging.cache import CACHE_VARIABLE, DEFAULT_CACHE
 from firmware_mgr.model.ids import SlotId
+from firmware_mgr.packaging.assemble import fetch_trees, read_sources
+from firmware_mgr.packaging.keys import load_key
+from firmware_mgr.packaging.manifest import load_manifest
 from firmware_mgr.rack.hands import PowerAction
 from tests.compatibility.golden import unpack_agent
+from tests.package.format_1 import build_package_1
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP, Site, ask, fwmgr
 from tests.scenarios.waiting import wait_until
@@ -32,7 +38,11 @@ def site(tmp_path: Path) -> Site:
     site.make_trust()
     site.build_image(site.directory / OLD, version=OLD, agent=unpack_agent(tmp_path / "agent"))
     site.build_image(site.image, version=TODAY)
-    fwmgr("package", "build", TOP / "packages" / "lighttpd", "--key", site.key, "--out", site.package)
+    # The old agent reads packages of format 1 only, as those are that lie in old catalogues.
+    manifest = load_manifest(TOP / "packages" / "lighttpd" / "manifest.toml")
+    cache = Path(os.environ.get(CACHE_VARIABLE, TOP / DEFAULT_CACHE))
+    head, sources = read_sources(manifest, fetch_trees(manifest, cache))
+    site.package.write_bytes(build_package_1(head, sources, [load_key(site.key)]))
     return site
 
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
 
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
 
 SIZE_LIMIT = 10_000
 
 
+class Cuttable(Protocol):
+    """A medium whose power can fail: MemoryDevice, and the twins of chips."""
+
+    def cut_power(self, after: int, cut: Cut = Cut.BEFORE) -> None: ...
+
+    def crash(self, rng: random.Random) -> None: ...
+
+
+Medium = TypeVar("Medium", bound=Cuttable)
+
+
 def every_cut(
-    make: Callable[[], MemoryDevice], act: Callable[[MemoryDevice], object], outcomes: int
-) -> Iterator[tuple[MemoryDevice, str]]:
+    make: Callable[[], Medium], act: Callable[[Medium], object], outcomes: int
+) -> Iterator[tuple[Medium, str]]:
     """Run `act` on fresh devices, cut at operation 1, 2, ... until it gets through; yield what a crash left.
 
     `outcomes` is how many seeds decide, for each cut, what of the unsynced writes survived. The text names

@@ -11,6 +11,7 @@ from firmware_mgr.flash.gpt import MIB, FlashLayout, find, plan, read_table, wri
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.ids import Digest
+from tests.flash.kinds import FACTORY_BAD, KINDS, NAND
 
 SIZE = 16 * MIB
 
@@ -62,3 +63,17 @@ def test_the_store_is_described_and_checked(device: MemoryDevice) -> None:
     assert [root["sequence"] for root in described["roots"] if "sequence" in root] == [1, 1, 2, 2]
     assert described["space"]["used"] == 8192
     assert "good" not in describe_store(window)["blobs"][0]
+
+
+def test_a_store_on_nand_is_described_with_its_unit_and_bad_blocks() -> None:
+    flash = KINDS["NAND"]()
+    assert describe_store(flash)["roots"][0]["problem"] == "empty"
+    store = Store.format(flash, store_id=bytes(16))
+    store.put(Digest.of(b"good"), 4, [b"good"])
+    store.checkpoint()
+    described = json.loads(json.dumps(describe_store(flash, check=True)))
+    assert described["unit"] == NAND.erase_size
+    assert described["bad_blocks"] == [block * NAND.erase_size for block in FACTORY_BAD]
+    assert "bad block" in described["roots"][2]["problem"]
+    assert described["blobs"][0]["good"] is True
+    assert described["space"]["bad"] == 2 * NAND.erase_size

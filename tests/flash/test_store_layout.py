@@ -1,6 +1,7 @@
 """The store's bytes: golden files, one form only, bounds, and whatever hostile bytes may say."""
 
 import hashlib
+import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from firmware_mgr.flash.store_layout import (
     Snapshot,
     crc32c,
 )
-from firmware_mgr.flash.store_space import gaps, measure, place
+from firmware_mgr.flash.store_space import always_placed, gaps, measure, place
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest
 
@@ -77,6 +78,35 @@ def test_every_flipped_bit_of_a_root_is_seen_and_every_shorter_slot_refused() ->
     for length in range(ROOT_SIZE):
         with pytest.raises(FlashFormatError):
             Root.decode(bytes(raw[:length]), SIZE, "test")
+
+
+def test_the_unit_of_a_root_is_recorded_and_zero_stands_for_the_smallest() -> None:
+    geometry = Geometry.of(8 << 20, 128 << 10)
+    root = replace(
+        ROOT,
+        geometry=geometry,
+        blob_cursor=geometry.blobs_start,
+        snapshot_offsets=(geometry.zones[0], geometry.zones[1] + (128 << 10)),
+    )
+    raw = root.encode()
+    assert len(raw) == 128 << 10 and raw[ROOT_SIZE:] == b"\xff" * (len(raw) - ROOT_SIZE)
+    assert raw[:ROOT_SIZE] == (GOLDEN / "store-root-unit-128k.bin").read_bytes()
+    assert Root.decode(raw[:SLOT_SIZE], 8 << 20, "test") == root
+    assert ROOT.encode()[10:12] == b"\0\0" and raw[10:12] == b"\x11\0"
+    for shift in (1, 11, 12, 16, 18, 21, 63, 64, 0xFFFF):
+        body = raw[:10] + shift.to_bytes(2, "little") + raw[12 : ROOT_SIZE - 4]
+        with pytest.raises(FlashFormatError):
+            Root.decode(sealed(body), 8 << 20, "test")
+
+
+def test_geometry_on_erase_blocks() -> None:
+    nor, nand = Geometry.of(16 << 20, 64 << 10), Geometry.of(256 << 20, 128 << 10)
+    assert (nor.unit, nor.ring_size, nor.zone_size) == (64 << 10, 1 << 20, 512 << 10)
+    assert (nand.unit, nand.ring_size, nand.zone_size) == (128 << 10, 2 << 20, 8 << 20)
+    assert nor.max_snapshot == 64 << 10
+    assert Geometry.of(SIZE, 512) == Geometry.of(SIZE, 4096) == GEOMETRY
+    with pytest.raises(UsageError, match="too small"):
+        Geometry.of((5 << 20) - 1, 128 << 10)
 
 
 def test_another_format_version_is_named() -> None:
@@ -225,3 +255,24 @@ def test_placing_never_overlaps_fills_every_gap_and_goes_round(seed: int) -> Non
         assert extent.offset >= cursor or not after
         taken.add(extent)
         cursor = extent.end
+
+
+def finds_room(runs: tuple[int, ...], n: int) -> bool:
+    """Whether a piece of n units has room however two others of n lie in the runs; tried one by one."""
+    places = [(run, at) for run, length in enumerate(runs) for at in range(length - n + 1)]
+    for one, other in itertools.product([*places, None], repeat=2):
+        taken = [other_place for other_place in (one, other) if other_place is not None]
+        if not any(
+            all(run != held or at + n <= from_ or from_ + n <= at for held, from_ in taken)
+            for run, at in places
+        ):
+            return False
+    return True
+
+
+def test_a_snapshot_no_longer_than_the_bound_always_finds_room_and_a_longer_one_may_not() -> None:
+    for runs in itertools.chain.from_iterable(itertools.product(range(1, 7), repeat=n) for n in (1, 2, 3)):
+        bound = always_placed(runs)
+        assert bound == 0 or finds_room(runs, bound), runs
+        assert not finds_room(runs, bound + 1), runs
+    assert always_placed([512]) == 102 and always_placed([]) == 0

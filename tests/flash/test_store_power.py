@@ -171,12 +171,12 @@ def test_a_root_whose_cursors_point_at_what_counts_leads_no_write_there(burned: 
 
 
 def test_a_new_root_never_takes_the_slot_of_one_that_counts(burned: bytes) -> None:
-    current, fallback = store_roots.find_history(copied_from(burned)())[0]
+    device = copied_from(burned)()
+    current, fallback = store_roots.find_history(device)[0]
     for newest, other, wanted in ((2, 1, 3), (2, 3, 4), (SLOTS - 1, 0, 1), (SLOTS - 1, 3, 0)):
         history = [replace(current, slot=newest), replace(fallback, slot=other)]
-        assert store_roots.next_slots(history)[0] == wanted
-        assert not {newest, other} & set(store_roots.next_slots(history))
-    assert store_roots.next_slots([]) == list(range(SLOTS))
+        assert store_roots.next_slots(device, history)[0] == wanted
+    assert store_roots.next_slots(device, [])[0] == 0
 
 
 def test_after_a_cut_format_the_old_store_does_not_stand_in_for_a_damaged_new_one(burned: bytes) -> None:
@@ -224,6 +224,20 @@ def test_a_second_cut_while_the_first_is_made_good_harms_nothing_either(burned: 
             store = Store.open(device)
             assert view(store) in views
             assert store.bad_blobs() == []
+
+
+def test_the_only_good_copy_of_a_root_outlives_a_cut_before_the_next_is_written(burned: bytes) -> None:
+    views = views_of(burned, install)
+    slot = store_roots.find_history(copied_from(burned)())[0][0].slot
+
+    def with_a_bad_block() -> MemoryDevice:
+        device = copied_from(burned)()
+        device.bad_blocks.add(slot * SLOT_SIZE // device.block_size)
+        return device
+
+    for device, case in every_cut(with_a_bad_block, lambda d: install(Store.open(d)), OUTCOMES):
+        store = Store.open(device)
+        assert view(store) in views and store.bad_blobs() == [], case
 
 
 def test_a_long_life_of_random_operations_and_cuts_never_loses_a_committed_state() -> None:

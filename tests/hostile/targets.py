@@ -19,6 +19,7 @@ class Target:
 
     open: Callable[[Path], Callable[[bytes], None]]
     parsers: tuple[str, ...]
+    max_input: int = 4096
 
 
 def _dhcp(folder: Path) -> Callable[[bytes], None]:
@@ -51,6 +52,12 @@ def _link(folder: Path) -> Callable[[bytes], None]:
     return play
 
 
+def _package(folder: Path) -> Callable[[bytes], None]:
+    from .package_house import play
+
+    return play
+
+
 TARGETS = {
     "dhcp": Target(
         _dhcp,
@@ -77,5 +84,44 @@ TARGETS = {
     "link": Target(
         _link,
         ("link/frames.py", "link/wire.py", "link/messages.py", "link/service.py", "link/session.py"),
+    ),
+    "package": Target(
+        _package,
+        (
+            "package/layout.py",
+            "package/layout_tables.py",
+            "package/layout_1.py",
+            "package/head.py",
+            "package/forms.py",
+            "package/table.py",
+            "package/table_1.py",
+            "package/process_form.py",
+            "package/piece_form.py",
+            "package/bundle_table.py",
+            "package/contents.py",
+            "package/module.py",
+            "package/dependency.py",
+            "package/process.py",
+            "package/paths.py",
+            "package/pieces.py",
+            "package/bundle.py",
+            "package/card_information.py",
+            "package/decoding.py",
+            "package/streaming.py",
+            "package/zstd_frame.py",
+            "package/dump.py",
+            "package/byte_dump.py",
+            "package/elf_sections.py",
+            "package/substantive.py",
+            "package/substance.py",
+            "package/substance_elf.py",
+            "package/substance_python.py",
+            "package/marshal_walk.py",
+            "package/substance_gzip.py",
+            "package/substance_tar.py",
+            "package/substance_ar.py",
+            "package/substance_zip.py",
+        ),
+        max_input=8192,
     ),
 }

@@ -59,6 +59,7 @@ class TwinHands:
         self.cycles: list[tuple[int, bool]] = []
         self.power_ons: dict[int, int] = dict.fromkeys(range(1, slots + 1), 0)
         self.boards: dict[int, str] = {}  # other than the usual one
+        self.empty: set[int] = set()  # slots that their card was taken out of
 
     async def slots(self) -> list[SlotSight]:
         return [
@@ -66,8 +67,8 @@ class TwinHands:
                 SlotId(n),
                 MacAddress(f"52:54:00:f7:01:{n:02x}"),
                 self.boards.get(n, BOARD.name),
-                True,
-                on,
+                n not in self.empty,
+                on and n not in self.empty,
                 self.power_ons[n],
             )
             for n, on in self.powered.items()
@@ -96,6 +97,8 @@ class TwinCard:
         self.boots = 0
         self.link: Link | None = None
         self.mac = ""
+        self.version = "1"
+        self.package_format = 2
         self.board, self.cpu = "qemu-aarch64", "aarch64"
 
     async def hello(self) -> list[m.FromMaster]:
@@ -105,11 +108,13 @@ class TwinCard:
         )
         ons = self.rack.hands.power_ons[self.slot.number]
         message = m.Hello(
-            self.protocol, "0", self.slot, self.board, self.cpu, self.source, "1", self.flash,
+            self.protocol, "0", self.slot, self.board, self.cpu, self.source, self.version,
+            self.flash,
             self.sets[0] if self.sets else None, self.sets,
             None if self.running is None else self.running.digest, 5.0, f"boot {ons}",
             settings=self.settings,
             mac=self.mac,
+            package_format=self.package_format,
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)

@@ -128,8 +128,9 @@ def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
         f'"authority": "{A}", "keys": ["{B}"]}}'
     )
     assert json.dumps(PACKAGE_1.to_document()) == (
-        f'{{"document": "package", "schema": 1, "name": "lighttpd", "version": "1.4.69-1", "digest": "{B}", '
-        '"length": 900000, "cpus": ["aarch64", "any"], "added_at": 2.0, "contents": {"modules": 7}}'
+        f'{{"document": "package", "schema": 2, "name": "lighttpd", "version": "1.4.69-1", "digest": "{B}", '
+        '"length": 900000, "cpus": ["aarch64", "any"], "added_at": 2.0, "contents": {"modules": 7}, '
+        '"format": 1}'
     )
     assert json.dumps(OPERATION_1.to_document()) == (
         '{"document": "operation", "schema": 1, "id": "20240101-1", "kind": "burn-all", "created_at": 3.0, '

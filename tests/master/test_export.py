@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import sqlite3
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
 
+from firmware_mgr.master.blobs import BlobStore
+from firmware_mgr.master.catalogue import Put
+from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
 from firmware_mgr.master.export.archive import TRAILER_LENGTH, ArchiveReader
-from firmware_mgr.master.export.contents import Contents, ExportedFile
+from firmware_mgr.master.export.contents import BLOBS, Contents, ExportedFile
 from firmware_mgr.master.export.export_file import opened_export, write_export
 from firmware_mgr.master.export.restore import restore
 from firmware_mgr.master.export.seal import CHUNK, HEADER_LENGTH, TAG, SealedReader, SealedWriter
 from firmware_mgr.master.site import MasterPaths
+from firmware_mgr.master.site_settings import SettingsRecord, VariableRecord
 from firmware_mgr.model.errors import FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest
 from tests.master.small_site import CHEAP, MADE_AT, PASSPHRASE, gathered, small_site, tree
@@ -293,10 +300,12 @@ def test_a_broken_export_leaves_nothing_behind(plain: Path, tmp_path: Path) -> N
 
 
 def test_an_export_without_a_blob_that_its_catalogue_names_is_refused(tmp_path: Path) -> None:
-    site = small_site(tmp_path / "m")
-    next((site.blobs / "blobs" / "sha256").glob("??/*")).unlink()
-    file = export(site, tmp_path / "a.fwx", None)
-    with pytest.raises(PeerError, match="a blob is missing"):
+    whole = gathered(small_site(tmp_path / "m"), tmp_path / "snapshot.sqlite")
+    blobs = [file for file in whole.contents.files if file.path.startswith(BLOBS)]
+    files = tuple(file for file in whole.contents.files if file is not blobs[0])
+    file = tmp_path / "a.fwx"
+    write_export(file, replace(whole, contents=replace(whole.contents, files=files)), None)
+    with pytest.raises(PeerError, match="what a document refers to is missing"):
         bring_back(file, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
@@ -350,3 +359,33 @@ def test_the_contents_tell_when_and_of_whom(plain: Path) -> None:
     with opened_export(plain, None) as archive:
         assert archive.contents.made_at == MADE_AT and archive.contents.revision == 3
         assert len(archive.contents.site) == 64
+
+
+def test_what_was_removed_between_snapshot_and_files_ends_the_export(tmp_path: Path) -> None:
+    site = small_site(tmp_path / "m")
+    blobs = BlobStore(site.blobs)
+    blobs.path(next(blobs.digests())).unlink()
+    with pytest.raises(PeerError, match=r"refers to is missing.*export again"):
+        gathered(site, tmp_path / "snapshot.sqlite")
+
+
+def test_a_sealed_setting_that_is_gone_ends_the_export_too(tmp_path: Path) -> None:
+    site = small_site(tmp_path / "m")
+    variable = VariableRecord("TOKEN", secret=True, length=3, mark=Digest.of(b"x"), sealed="0" * 32)
+    record = SettingsRecord("slot/1", 1.0, variables=(variable,))
+    put(site, record.key, record.to_document())
+    with pytest.raises(PeerError, match="settings/slot/1: what a document refers to is missing"):
+        gathered(site, tmp_path / "snapshot.sqlite")
+    site.settings.mkdir()
+    (site.settings / ("0" * 32)).write_bytes(b"sealed")
+    names = {file.path for file in gathered(site, tmp_path / "other.sqlite").contents.files}
+    assert f"settings/{'0' * 32}" in names
+
+
+def put(site: MasterPaths, key: str, value: dict[str, Any]) -> None:
+    async def write() -> None:
+        catalogue = SqliteCatalogue(site.catalogue, lambda: 0.0)
+        await catalogue.transact([], [Put(key, value)])
+        catalogue.close()
+
+    asyncio.run(write())

@@ -10,11 +10,11 @@ import pytest
 from firmware_mgr.link import messages as m
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.verdict import Ruling, judge
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.lifecycle import OperationState
 from firmware_mgr.model.pristine import PristineOrder, Provisioning
 from firmware_mgr.model.software import SoftwareSet
-from tests.master.rack_twin import IMAGE, SET, Rack, TwinCard, burned, pristine
+from tests.master.rack_twin import IMAGE, NEW_IMAGE, PACKAGE, SET, Rack, TwinCard, burned, pristine
 from tests.master.test_service import kinds
 
 IMAGE_ONLY = SoftwareSet(IMAGE.ref, ())
@@ -142,6 +142,46 @@ async def test_a_card_that_runs_another_image_and_saves_none_is_netbooted_and_gi
             await rack.wait(lambda: not rack.master.roster.get(SlotId(1)).cycling)
         await card.hello()
         assert rack.state(1) == "failed" and "given up after 2 power cycles" in rack.reason(1)
+
+
+async def test_an_agent_that_cannot_read_a_package_is_replaced_over_the_network_first(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        newer = replace(PACKAGE, version="2.0", digest=Digest.of(b"web 2"), format=2)
+        await rack.add(NEW_IMAGE)
+        await rack.add(newer)
+        await rack.master.want(SlotId(1), "2", ["web=2.0"])
+        card = TwinCard(rack, 1)
+        card.package_format, card.source, card.flash = 1, m.BootSource.A, burned(SET, "a")
+        assert kinds(await card.hello()) == ["welcome"]
+        assert rack.state(1) == "reset" and rack.hands.cycles == [(1, True)]
+        assert (
+            "package web 2.0 is of format 2, and the agent in image 1 reads formats up to 1" in rack.reason(1)
+        )
+        await rack.wait(lambda: not rack.master.roster.get(SlotId(1)).cycling)
+        # It comes up with the wanted image, whose agent reads it.
+        card.package_format, card.source, card.version = 2, m.BootSource.NETBOOT, "2"
+        assert kinds(await card.hello()) == ["welcome", "burn"]
+
+
+async def test_a_wanted_image_whose_agent_cannot_read_a_wanted_package_is_held_and_not_cycled(
+    tmp_path: Path,
+) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        newer = replace(PACKAGE, version="2.0", digest=Digest.of(b"web 2"), format=2)
+        await rack.add(newer)
+        await rack.master.want(SlotId(1), "1", ["web=2.0"])
+        card = TwinCard(rack, 1)
+        card.package_format = 1
+        assert kinds(await card.hello()) == ["welcome", "hold"]
+        assert rack.hands.cycles == [] and "want an image built by this version" in rack.reason(1)
+
+
+async def test_an_agent_that_reads_format_1_only_is_burned_with_packages_of_format_1(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        await rack.master.burn_all(None, False)
+        card = TwinCard(rack, 1)
+        card.package_format = 1
+        assert kinds(await card.hello()) == ["welcome", "burn"]
 
 
 @pytest.mark.parametrize("source", list(m.BootSource))

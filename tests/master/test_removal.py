@@ -21,7 +21,9 @@ async def test_what_cards_should_run_or_go_back_to_stays_and_it_is_said_who(tmp_
             with pytest.raises(UsageError, match=r"still referred to.*slot 1 goes back to it"):
                 await rack.master.remove_image("qemu-aarch64", "1")
             await rack.master.want(SlotId(1), "2", None)
-        with pytest.raises(UsageError, match=r"slot 1 should run it; slot 1 names it \(fwmgr card clear 1\)"):
+        with pytest.raises(
+            UsageError, match=r"slot 1 should run it; slot 1 names it \(fwmgr card set 1 --clear images\)"
+        ):
             await rack.master.remove_image("qemu-aarch64", "2")
         with pytest.raises(UsageError, match=r"package web 1\.0: still referred to"):
             await rack.master.remove_package("web", "1.0")
@@ -32,7 +34,7 @@ async def test_what_a_class_names_stays_unless_another_file_has_the_name(tmp_pat
         await rack.add(NEW_IMAGE)
         named = Configuration(("web",), {"qemu-aarch64": "2"})
         await rack.master.change_classes(lambda: rack.master.wishes.create("edge", named))
-        with pytest.raises(UsageError, match=r"class edge names it \(fwmgr class set edge\)"):
+        with pytest.raises(UsageError, match=r"class edge names it \(fwmgr class set edge --clear images\)"):
             await rack.master.remove_image("qemu-aarch64", "2")
         with pytest.raises(UsageError, match="class edge names it"):
             await rack.master.remove_package("web", "1.0")
@@ -61,3 +63,36 @@ async def test_the_bytes_go_too_and_those_of_others_stay(tmp_path: Path) -> None
         rack.clock.now = path.stat().st_mtime + 7200.0
         await rack.master.remove_package("web", "1.0")
         assert not rack.blobs.has(PACKAGE.digest)
+
+
+async def test_a_class_that_names_an_image_by_the_start_of_its_digest_names_it(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        await rack.add(NEW_IMAGE)
+        named = Configuration(None, {"qemu-aarch64": NEW_IMAGE.digest.hex[:12]})
+        await rack.master.change_classes(lambda: rack.master.wishes.create("edge", named))
+        with pytest.raises(UsageError, match="class edge names it"):
+            await rack.master.remove_image("qemu-aarch64", "2")
+
+
+async def test_what_an_absent_card_was_in_service_with_may_go_and_the_card_comes_back(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        card = TwinCard(rack, 1)
+        await serve(rack, card)
+        await rack.add(NEW_IMAGE)
+        await rack.master.want(SlotId(1), "2", None)
+        rack.hands.empty.add(1)
+        await rack.wait(lambda: not rack.master.roster.get(SlotId(1)).record.present)
+        assert (await rack.master.remove_image("qemu-aarch64", "1")).version == "1"
+        record = rack.master.roster.get(SlotId(1)).record
+        assert record.last_good is not None and not rack.master.roster.has(record.last_good)
+
+
+async def test_bytes_that_cannot_be_removed_do_not_undo_a_removal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        (tmp_path / "blobs" / "blobs" / "incoming").rmdir()
+        (tmp_path / "blobs" / "blobs" / "incoming").write_text("not a folder")
+        await rack.master.remove_package("web", "1.0")
+        assert rack.master.roster.packages == []
+        assert "stay until the next removal" in caplog.text

@@ -10,6 +10,7 @@ import pytest
 
 from firmware_mgr.link import messages as m
 from firmware_mgr.link.service import MAX_SETTINGS_BYTES, Settings, SettingsKept
+from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.sealed import KEY_NAME, SealedFiles
 from firmware_mgr.master.settings_api import settings_document
 from firmware_mgr.master.settings_desk import Change, NewFile, NewVariable
@@ -111,6 +112,23 @@ async def test_a_card_of_a_wrong_type_gets_no_secret_though_its_key_is_let_in(tm
         assert of_kind(await card.hello()) == ["welcome", "hold"]
         await rack.master.change_settings("slot/1", Change(variables=(PASSWORD,)))
         assert card.told() == []
+        state = rack.master.slot_settings.state(rack.master.roster.get(SlotId(1)))
+        assert state["state"] == "withheld" and "card of a wrong type" in state["note"]
+
+
+async def test_a_card_of_the_right_type_gets_its_settings_also_before_there_is_an_image_for_it(
+    tmp_path: Path,
+) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        rack.hands.boards[1] = "qemu-armv7"
+        await rack.wait(lambda: rack.master.roster.get(SlotId(1)).record.board == "qemu-armv7")
+        await rack.master.change_classes(
+            lambda: rack.master.wishes.create("edge", Configuration(None, {"qemu-armv7": "9"}))
+        )
+        await rack.master.change_settings("slot/1", Change(files=(KEY,)))
+        card = TwinCard(rack, 1)
+        card.board, card.cpu = "qemu-armv7", "armv7"
+        assert of_kind(await card.hello()) == ["welcome", "settings", "hold"]
 
 
 async def test_an_old_agent_is_not_sent_settings_and_the_user_is_told(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from firmware_mgr.model.ids import CpuArch
-from firmware_mgr.package.contents import Dependency, ModuleKind, TableOfContents
+from firmware_mgr.package.contents import Dependency, Group, ModuleKind, TableOfContents
 from firmware_mgr.package.process import NamedUser, NumericUser, ProcessSpec, Readiness, Restart
 from firmware_mgr.package.reader import HEADER_SIZE, PackageHeader, parse_header, verify_contents
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package, pack
@@ -76,15 +78,29 @@ SOURCES = (
     ModuleSource("usr/share/empty", ModuleKind.DATA),
 )
 
+#: What format 1 had no room for: groups, dependencies by board, and a file of two pieces.
+HEAD_2 = replace(
+    HEAD,
+    local_dependencies=(Dependency("base", ">= 1, < 2", ("arm-board",)), Dependency("base", "", ("pc",))),
+    groups=(Group("docs", "What to read", wanted=False), Group("web", "Serves pages")),
+)
+LARGE = bytes(1 << 20) + b"the rest"
+SOURCES_2 = (
+    *SOURCES,
+    ModuleSource("usr/share/doc/manual", ModuleKind.DATA, b"read " * 40, groups=("docs",)),
+    ModuleSource("usr/share/large", ModuleKind.DATA, LARGE, groups=("docs", "web")),
+)
+SIGNED_AT = 1_700_000_100
+
 
 def sample() -> bytes:
     """The sample package, signed by KEY."""
-    return build_package(HEAD, SOURCES, [KEY])
+    return build_package(HEAD_2, SOURCES_2, [KEY], SIGNED_AT)
 
 
 def sample_contents() -> tuple[TableOfContents, bytes]:
     """Its table of contents, and its content."""
-    return pack(HEAD, SOURCES)
+    return pack(HEAD_2, SOURCES_2)
 
 
 def head_of(package: bytes) -> tuple[PackageHeader, bytes]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-ROOM = ("reader", "contents", "process", "keyring", "errors", "dump", "substantive", "table")
+from firmware_mgr import package
+
+ROOM = sorted(path.stem for path in Path(package.__file__).parent.glob("*.py") if path.stem != "__init__")
 #: What is installed on a card: Debian's construct, crcmod, cryptography (with cffi) and zstandard.
 ON_CARD = {
     "firmware_mgr",

@@ -1,4 +1,4 @@
-"""The head of a package: the golden file, every truncation of it, every bit of it turned over."""
+"""The head of every kind of file: the golden files, every truncation of them, every bit turned over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_mgr.package import layout
-from firmware_mgr.package.dump import describe
 from firmware_mgr.package.errors import PackageFormatError, PackageRefused
 from firmware_mgr.package.reader import (
     HEADER_SIZE,
@@ -22,90 +21,127 @@ from firmware_mgr.package.reader import (
 )
 from firmware_mgr.packaging.build import build_package, seal
 
-from .samples import HEAD, KEY, KEYRING, SOURCES, flip, head_of, read, sample, sample_contents
+from .goldens import FOLDER, GOLDENS, Golden
+from .samples import HEAD, KEY, KEYRING, SIGNED_AT, SOURCES, flip, head_of, read, sample, sample_contents
+from .samples_bundle import read_bundle
 
-GOLDEN = Path(__file__).parent / "golden"
 REFUSALS = (PackageFormatError, PackageRefused)
+EVERY = pytest.mark.parametrize("golden", GOLDENS, ids=lambda golden: golden.name)
 
 
 def golden() -> bytes:
-    return (GOLDEN / "sample.fwp").read_bytes()
+    return (FOLDER / "package.fwp").read_bytes()
 
 
-def test_golden_file_reads_as_its_description() -> None:
-    with PackageFile.open(GOLDEN / "sample.fwp", KEYRING) as package:
-        package.check_content()
-        document = describe(package.header, package.toc, package.signatures)
-    assert document == json.loads((GOLDEN / "sample.json").read_text())
+def read_head_of(data: bytes) -> None:
+    """Whatever kind it says it is."""
+    header = parse_header(data[:HEADER_SIZE])
+    (read if header.kind is layout.EnvelopeKind.PACKAGE else read_bundle)(data)
 
 
-def test_golden_file_holds_what_was_put_in() -> None:
-    with PackageFile.open(GOLDEN / "sample.fwp", KEYRING) as package:
+@EVERY
+def test_golden_file_reads_as_its_description(golden: Golden) -> None:
+    golden.read(golden.path)
+    assert golden.described() == json.loads(golden.description.read_text())
+
+
+@EVERY
+def test_golden_file_is_built_again_from_its_parts(golden: Golden) -> None:
+    assert golden.made() == golden.data
+
+
+@pytest.mark.parametrize("name", ["format-1.fwp", "package.fwp"])
+def test_golden_file_holds_what_was_put_in(name: str) -> None:
+    with PackageFile.open(FOLDER / name, KEYRING) as package:
         held = {(m.path, m.cpu): package.module_bytes(m) for m in package.toc.modules}
-    assert held == {(source.path, source.cpu): source.data for source in SOURCES}
+    put_in = {(source.path, source.cpu): source.data for source in SOURCES}
+    assert {place: held[place] for place in put_in} == put_in
 
 
-def test_golden_file_is_built_again_from_its_parts() -> None:
-    assert build_package(HEAD, SOURCES, [KEY]) == golden()
-
-
-def test_header_of_every_shorter_length_and_one_longer_is_refused() -> None:
-    data = golden()
+@EVERY
+def test_header_of_every_shorter_length_and_one_longer_is_refused(golden: Golden) -> None:
+    data = golden.data
     for length in (*range(HEADER_SIZE), HEADER_SIZE + 1):
         with pytest.raises(PackageFormatError):
             parse_header(data[:length])
 
 
-def test_head_of_every_shorter_length_and_one_longer_is_refused() -> None:
-    data = golden()
-    header, head = head_of(data)
-    for length in (*range(len(head)), len(head) + 1):
-        with pytest.raises(PackageFormatError):
-            verify_contents(header, data[:length], KEYRING)
+@EVERY
+def test_every_truncation_of_the_file_is_refused(golden: Golden, tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    data = golden.data
+    path.write_bytes(data)
+    with path.open("r+b") as file:
+        for length in reversed(range(len(data))):
+            file.truncate(length)
+            with pytest.raises(PackageFormatError):
+                golden.read(path)
 
 
-def test_every_truncation_of_the_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "cut.fwp"
-    data = golden()
-    for length in range(len(data)):
-        path.write_bytes(data[:length])
-        with pytest.raises(PackageFormatError):
-            PackageFile.open(path, KEYRING)
+@EVERY
+def test_every_truncation_of_the_head_is_refused(golden: Golden) -> None:
+    _, head = head_of(golden.data)
+    for length in (*range(HEADER_SIZE, len(head)), len(head) + 1):
+        with pytest.raises(PackageFormatError, match="wrong length"):
+            read_head_of_cut(golden.data, length)
 
 
-def test_bytes_after_the_end_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "long.fwp"
-    path.write_bytes(golden() + b"\0")
+def read_head_of_cut(data: bytes, length: int) -> None:
+    header = parse_header(data[:HEADER_SIZE])
+    read_signatures(header, data[:length])
+
+
+@EVERY
+def test_bytes_after_the_end_are_refused(golden: Golden, tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_bytes(golden.data + b"\0")
     with pytest.raises(PackageFormatError, match="another length"):
-        PackageFile.open(path, KEYRING)
+        golden.read(path)
 
 
-def test_every_bit_of_header_signatures_and_table_counts() -> None:
-    _, head = head_of(golden())
-    rest = golden()[len(head) :]
+@EVERY
+def test_every_bit_of_header_signatures_and_table_counts(golden: Golden) -> None:
+    _, head = head_of(golden.data)
+    rest = golden.data[len(head) :]
     for bit in range(len(head) * 8):
         with pytest.raises(REFUSALS):
-            read(flip(head, bit) + rest)
+            read_head_of(flip(head, bit) + rest)
 
 
-def test_every_bit_of_the_header_counts_even_with_its_crc_made_right() -> None:
-    data = golden()
+@EVERY
+def test_every_bit_of_the_header_counts_even_with_its_crc_made_right(golden: Golden) -> None:
+    data = golden.data
     for bit in range(layout.CRC_OFFSET * 8):
         draft = flip(data[:HEADER_SIZE], bit)[: layout.CRC_OFFSET]
         header = draft + layout.crc32c(draft).to_bytes(4, "big")
         with pytest.raises(REFUSALS):
-            read(header + data[HEADER_SIZE:])
+            read_head_of(header + data[HEADER_SIZE:])
 
 
-def test_every_bit_of_content_counts(tmp_path: Path) -> None:
-    path = tmp_path / "altered.fwp"
-    data = golden()
-    header, head = head_of(data)
-    for bit in range(len(head) * 8, len(data) * 8):
+@EVERY
+def test_every_bit_of_content_counts(golden: Golden, tmp_path: Path) -> None:
+    path = tmp_path / "altered"
+    data = golden.data
+    _, head = head_of(data)
+    for bit in range(len(head) * 8, len(data) * 8, 7):  # every byte, bits in turn
         path.write_bytes(flip(data, bit))
-        with PackageFile.open(path, KEYRING) as package, pytest.raises(PackageRefused):
-            package.check_content()
-    assert header.total_length == len(data)
+        with pytest.raises(PackageRefused):
+            golden.read(path)
+
+
+def test_one_kind_is_not_taken_for_another() -> None:
+    for one in GOLDENS:
+        header, _ = head_of(one.data)
+        if header.kind is layout.EnvelopeKind.PACKAGE:
+            with pytest.raises(PackageFormatError, match="neither a set nor a composite image"):
+                read_bundle(one.data)
+        else:
+            with pytest.raises(PackageFormatError, match="file is not a package: expected package, found"):
+                read(one.data)
+
+
+def test_the_signing_time_is_signed_and_read() -> None:
+    assert [parse_header(one.data[:HEADER_SIZE]).signed_at for one in GOLDENS] == [None, *[SIGNED_AT] * 3]
 
 
 def _header_with(change: Callable[[bytearray], None]) -> bytes:
@@ -126,10 +162,11 @@ def _put(offset: int, size: int, value: int) -> Callable[[bytearray], None]:
     ("offset", "size", "value", "complaint"),
     [
         (0, 8, 0x8946574150504C45, "not a package"),
-        (8, 2, 2, "unknown format version: expected 1, found 2"),
+        (8, 2, 3, "unknown format version: expected 1 or 2, found 3"),
         (10, 2, 168, "unknown header length"),
         (12, 2, 4, "unknown number of sections"),
-        (14, 2, 1, "unknown flags"),
+        (14, 2, 0, "unknown kind of file"),
+        (14, 2, 4, "unknown kind of file"),
         (16, 8, 1 << 63, "total length"),
         (56, 2, 9, "kind, flags, reserved of section signatures"),
         (58, 2, 1, "kind, flags, reserved of section signatures"),
@@ -138,7 +175,9 @@ def _put(offset: int, size: int, value: int) -> Callable[[bytearray], None]:
         (72, 8, (1 << 64) - 1, "length of section signatures"),
         (96, 8, layout.MAX_TABLE + 1, "length of section table of contents"),
         (120, 8, layout.MAX_CONTENT + 1, "length of section content"),
-        (128, 1, 1, "reserved bytes are not zero"),
+        (128, 8, 1 << 40, "signing time out of range"),
+        (136, 1, 1, "reserved bytes are not zero"),
+        (155, 1, 1, "reserved bytes are not zero"),
     ],
 )
 def test_wrong_header_field_is_named(offset: int, size: int, value: int, complaint: str) -> None:
@@ -169,7 +208,7 @@ def test_content_longer_than_its_modules_is_refused() -> None:
     header = parse_header(head[:HEADER_SIZE])
     table = head[header.table_offset :]
     with pytest.raises(PackageFormatError, match="content has another length"):
-        read(seal(table, b"x" * (header.content_length + 1), [KEY]))
+        read(seal(table, b"x" * (header.content_length + 1), [KEY], signed_at=SIGNED_AT))
 
 
 def test_byte_range_of_a_module_holds_its_stored_bytes() -> None:

@@ -16,7 +16,21 @@ from firmware_mgr.package.reader import PackageFile, verify_contents
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package, pack, seal
 from firmware_mgr.packaging.keys import keyring_of, new_key
 
-from .samples import BOTH_KEYS, HEAD, KEY, KEYRING, OTHER_KEY, SOURCES, head_of, read, sample, sample_contents
+from .samples import (
+    BOTH_KEYS,
+    HEAD,
+    HEAD_2,
+    KEY,
+    KEYRING,
+    OTHER_KEY,
+    SIGNED_AT,
+    SOURCES,
+    SOURCES_2,
+    head_of,
+    read,
+    sample,
+    sample_contents,
+)
 
 
 def _verified(package: bytes, keyring: Keyring) -> TableOfContents:
@@ -152,7 +166,7 @@ def test_a_directory_without_keys_trusts_nothing(tmp_path: Path) -> None:
 def test_looking_into_a_package_needs_no_key_but_an_unaltered_table(tmp_path: Path) -> None:
     path = tmp_path / "sample.fwp"
     toc, content = sample_contents()
-    path.write_bytes(build_package(HEAD, SOURCES, [OTHER_KEY]))
+    path.write_bytes(build_package(HEAD_2, SOURCES_2, [OTHER_KEY]))
     with PackageFile.open_to_show(path) as package:
         assert package.toc == toc
     altered = bytearray(path.read_bytes())
@@ -189,4 +203,4 @@ def test_a_package_names_itself_by_the_digest_of_the_whole_file(tmp_path: Path) 
 
 def test_a_table_over_its_bound_is_not_sealed() -> None:
     with pytest.raises(UsageError, match="too long"):
-        seal(bytes(layout.MAX_TABLE + 1), b"", [KEY])
+        seal(bytes(layout.MAX_TABLE + 1), b"", [KEY], signed_at=SIGNED_AT)

@@ -7,7 +7,7 @@ import struct
 from firmware_mgr.model.ids import CpuArch
 
 _MACHINES = {CpuArch.AARCH64: (183, 64), CpuArch.ARMV7: (40, 32), CpuArch.X86_64: (62, 64)}
-DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RUNPATH = 1, 5, 10, 14, 29
+DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 10, 14, 15, 29
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 
 
@@ -17,6 +17,7 @@ def program(
     soname: str = "",
     interpreter: str = "",
     runpath: str = "",
+    rpath: str = "",
 ) -> bytes:
     """An ELF file for `cpu` with these entries in its dynamic section. It has no code."""
     machine, bits = _MACHINES[cpu]
@@ -28,6 +29,7 @@ def program(
         *((DT_NEEDED, name) for name in needed),
         (DT_SONAME, soname),
         (DT_RUNPATH, runpath),
+        (DT_RPATH, rpath),
     ):
         if text:
             entries.append((tag, len(strings)))

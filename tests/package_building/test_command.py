@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from firmware_mgr.cli import key, package
+from firmware_mgr.cli import key, main, package
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.errors import PackageRefused
+from firmware_mgr.packaging.compose_manifest import load_composite_manifest
+from tests.package.samples_bundle import image_source
 
 MANIFEST = """
 [package]
@@ -95,7 +97,7 @@ def test_altered_content_is_refused(folder: Path) -> None:
     data = bytearray((folder / "t.fwp").read_bytes())
     data[-1] ^= 1
     (folder / "t.fwp").write_bytes(data)
-    with pytest.raises(PackageRefused, match="usr/bin/tool: content was altered"):
+    with pytest.raises(PackageRefused, match="usr/bin/tool: piece 0: content was altered"):
         run(package.app, "verify", "t.fwp", "--keys", "keys")
 
 
@@ -110,3 +112,144 @@ def test_a_key_is_listed_by_name_and_id(folder: Path) -> None:
     made = json.loads(run(key.app, "new", "test", "--dir", "keys", "--json"))
     assert made["id"] + "  test" in run(key.app, "list", "--dir", "keys")
     assert (folder / made["private"]).exists()
+
+
+COMPOSITE = """
+[composite]
+name = "site"
+version = "2025.1"
+
+[targets]
+boards = ["arm-board"]
+slots = ["2/3", "1"]
+
+[[image]]
+folder = "image"
+
+[[package]]
+file = "t.fwp"
+
+[class.line]
+packages = ["tool=1.0"]
+images = { arm-board = "7" }
+
+[[card]]
+slot = "2/3"
+class = "line"
+location = "left"
+
+[preferred.packages]
+tool = "1.0"
+"""
+
+
+@pytest.fixture
+def composite(folder: Path) -> Path:
+    """A composite image of a package, a boot image and card information."""
+    run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+    for name, data in image_source().files.items():
+        (folder / "image" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "image" / name).write_bytes(data)
+    (folder / "site.toml").write_text(COMPOSITE)
+    said = json.loads(run(main.app, "image", "compose", "site.toml", "--key", "keys/release.key", "--json"))
+    assert said["members"] == ["boot image arm-board 7", "package tool 1.0", "card information cards 1"]
+    return folder / said["file"]
+
+
+def test_a_composite_image_is_composed_shown_and_verified(composite: Path) -> None:
+    shown = run(package.app, "inspect", composite.name)
+    for text in (
+        "composite image", "site 2025.1", "for slots", "1, 2/3", "boot image", "arm-board 7", "tool 1.0",
+        "class line", "slot 2/3", "left", "package tool 1.0",
+    ):  # fmt: skip
+        assert text in shown, text
+    assert max(map(len, shown.splitlines())) <= 100
+    document = json.loads(run(package.app, "inspect", composite.name, "--json"))
+    assert document["card_information"]["cards"] == [{"slot": "2/3", "class": "line", "location": "left"}]
+    verified = run(package.app, "verify", composite.name, "--keys", "keys")
+    assert "good" in verified and "boot image arm-board 7" in verified
+    again = composite.read_bytes()
+    run(main.app, "image", "compose", "site.toml", "--key", "keys/release.key")
+    assert composite.read_bytes() == again
+
+
+def test_a_set_is_built_and_verified_and_a_damaged_member_is_refused(folder: Path) -> None:
+    run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+    words = ("build-set", "t.fwp", "--name", "tools", "--version", "1", "--key", "keys/release.key")
+    assert "tools_1.fws: set tools 1, 1 members" in run(package.app, *words)
+    assert "package tool 1.0" in run(package.app, "verify", "tools_1.fws", "--keys", "keys")
+    data = bytearray((folder / "tools_1.fws").read_bytes())
+    data[-1] ^= 1
+    (folder / "tools_1.fws").write_bytes(data)
+    with pytest.raises(PackageRefused, match="content was altered"):
+        run(package.app, "verify", "tools_1.fws", "--keys", "keys")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("[composite]", "[composed]"), "unknown key"),
+        (('version = "2025.1"', "version = 1"), "missing or not a text"),
+        (('slots = ["2/3", "1"]', 'slots = ["2/3", "x"]'), "not a slot"),
+        (('slots = ["2/3", "1"]', 'cards = ["1"]'), "unknown key"),
+        (('file = "t.fwp"', 'path = "t.fwp"'), "unknown key"),
+        (('class = "line"\n', 'class = "line"\nlocation = 3\n'), "not TOML"),
+        (('location = "left"', "location = 3"), "not a text"),
+        (('location = "left"', 'locatoin = "x"'), "unknown name"),
+    ],
+)
+def test_a_wrong_key_of_a_composite_manifest_is_named_with_its_file(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(COMPOSITE.replace(*change))
+    with pytest.raises(UsageError, match=complaint) as caught:
+        load_composite_manifest(path)
+    assert str(path) in caught.value.where
+
+
+def test_a_damaged_file_is_dumped_as_far_as_it_can_be_read(folder: Path) -> None:
+    run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+    whole = (folder / "t.fwp").read_bytes()
+    said = run(package.app, "dump", "t.fwp")
+    for text in ("magic", "signed_at", "[0].path", "'usr/bin/tool'", "[1].pieces[0].sha256", "content"):
+        assert text in said
+    data = bytearray(whole[:-100])
+    data[300] ^= 0xFF
+    (folder / "t.fwp").write_bytes(data)
+    lines = json.loads(run(package.app, "dump", "t.fwp", "--json"))
+    assert lines[-1]["name"] == "end of file" and str(len(whole)) in lines[-1]["value"]
+    covered = {at for line in lines for at in range(line["offset"], line["offset"] + line["length"])}
+    assert set(range(160)) <= covered
+    for length in range(0, len(whole), 11):
+        (folder / "t.fwp").write_bytes(whole[:length])
+        run(package.app, "dump", "t.fwp")
+
+
+def test_the_signing_time_is_the_build_date_or_what_is_said(folder: Path) -> None:
+    def signed_at(*words: str) -> int:
+        run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp", *words)
+        return int(json.loads(run(package.app, "inspect", "t.fwp", "--json"))["signed_at"])
+
+    assert signed_at() == 1_748_736_000
+    assert signed_at("--signed-at", "2025-06-02T00:00:00Z") == 1_748_736_000 + 86_400
+    assert signed_at("--signed-at", "now") > 1_748_736_000
+    with pytest.raises(UsageError, match="not a date"):
+        signed_at("--signed-at", "tomorrow")
+
+
+def test_groups_and_boards_of_a_manifest_are_in_the_package(folder: Path) -> None:
+    text = MANIFEST.replace(
+        "build_date = 2025-06-01T00:00:00Z\n",
+        "build_date = 2025-06-01T00:00:00Z\n"
+        'local_dependencies = [{ name = "base", constraint = ">= 1", boards = ["pc", "arm"] }]\n',
+    )
+    group = '\n[[group]]\nname = "extra"\nsummary = "More"\nwanted = false\nmodules = ["usr/bin/o*"]\n'
+    (folder / "manifest.toml").write_text(text + group)
+    run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+    shown = run(package.app, "inspect", "t.fwp")
+    for said in ("base >= 1 (on arm, pc)", "extra", "on request", "More", "usr/bin/other -> tool  [extra]"):
+        assert said in shown
+    (folder / "manifest.toml").write_text(text + group.replace("usr/bin/o*", "absent"))
+    with pytest.raises(UsageError, match="group names no module"):
+        run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")

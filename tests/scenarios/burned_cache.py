@@ -22,8 +22,17 @@ from tests.scenarios.software import TOP
 _SOURCES = ("firmware_mgr", "bootimages", "board-configs", "packages", "requirements.lock")
 _SCENARIO_SOURCES = ("burned_cache", "provisioned", "rig", "snapshots", "software")
 _LEFT_OUT = ("firmware_mgr/lab/sim/", "firmware_mgr/app/sim_", "firmware_mgr/app/demo")
-#: Debian packages that cards run on.
+#: Debian packages that cards run on, and those that make their images.
 _MACHINES = ("qemu-system-arm", "qemu-system-x86", "u-boot-qemu", "ovmf", "ipxe-qemu", "seabios")
+_MAKERS = (
+    "u-boot-tools",
+    "device-tree-compiler",
+    "mtools",
+    "dosfstools",
+    "kmod",
+    "busybox-static",
+    "python3.11",
+)
 #: So many rigs are kept, the latest; each takes half a GiB.
 KEPT = 2
 
@@ -38,7 +47,7 @@ def burned_key(boards: Sequence[str], cards: int) -> str:
         where = path.relative_to(TOP).as_posix()
         if path.is_file() and "__pycache__" not in where and not where.startswith(_LEFT_OUT):
             digest.update(f"{where} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    command = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *_MACHINES]
+    command = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", *_MACHINES, *_MAKERS]
     digest.update(subprocess.run(command, check=True, capture_output=True).stdout)
     return digest.hexdigest()[:32]
 

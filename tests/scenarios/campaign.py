@@ -23,7 +23,7 @@ from firmware_mgr.model.ids import SlotId
 from tests.imaging.loader_rows import LoaderBench, every_row
 from tests.scenarios import sim_campaign
 from tests.scenarios.damage import Case, Outcome, both_controls, seeded_cases, side_by_side
-from tests.scenarios.failing_images import COMMITTED_TRIES, MASTER_OPTIONS, TRIES, bring_back, offer, try_out
+from tests.scenarios.failing_images import COMMITTED_TRIES, TRIES, bring_back, master_options, offer, try_out
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
 from tests.scenarios.provisioned import Provisioned, provision
 from tests.scenarios.regions import Area, read_map
@@ -89,7 +89,7 @@ def trials(provisioned: Provisioned, rng: random.Random, count: int) -> str:
     stage = QemuStage(provisioned)
     stage.burned()
     rig = provisioned.rig
-    rig.start_master(*MASTER_OPTIONS)
+    rig.start_master(*master_options(stage))
     orders = {slot: rng.sample(list(Breakage), 2) for slot in rig.slots}
     folder = rig.directory / "trials"
     for number in range(count):
@@ -99,7 +99,7 @@ def trials(provisioned: Provisioned, rng: random.Random, count: int) -> str:
         }
 
         def one(slot: SlotId, images: dict[SlotId, BootImage] = images) -> None:
-            trial = try_out(rig, images[slot], slot, booted=stage.undisturbed[slot].version)
+            trial = try_out(stage, rig, images[slot], slot, booted=stage.undisturbed[slot].version)
             assert trial.starts == TRIES, (
                 f"slot {slot}, {images[slot].manifest.version}: {trial.starts} starts"
             )
@@ -116,7 +116,7 @@ def committed(provisioned: Provisioned, rng: random.Random, count: int) -> str:
     stage = QemuStage(provisioned)
     stage.burned()
     rig = provisioned.rig
-    rig.start_master(*MASTER_OPTIONS)
+    rig.start_master(*master_options(stage))
     orders = {slot: rng.sample(list(Breakage), 2) for slot in rig.slots}
     images = {
         (slot, breakage): stage.build_image(

@@ -23,7 +23,7 @@ _OUTCOME = pytest.StashKey[bool]()
 
 @pytest.fixture(scope="session")
 def provisioned() -> Iterator[Provisioned]:
-    """Two cards that were burned once, under capture; what came of it, and copies to start from."""
+    """A rig of cards that were burned once, under capture; what came of it, and copies to start from."""
     with tempfile.TemporaryDirectory(prefix="fws-") as folder:
         rig = Rig()
         try:

@@ -20,13 +20,21 @@ from tests.scenarios.words import Words
 TRIES = 2
 #: SPEC-control: so many starts a committed partition has.
 COMMITTED_TRIES = 3
-#: A card is up within a fifth of this, three side by side within half; the master cycles one that is not.
-BOOTING = 60
-#: Two tries of a new image, each until the master's hand comes, and the way back.
-WAY_BACK = 4 * BOOTING + 180.0
-#: Three starts of a committed one, the netboot, the burn and the way back.
-BURNED_AGAIN = 5 * BOOTING + 300.0
-MASTER_OPTIONS = ("--deadlines", f'{{"booting": {BOOTING}}}')
+
+
+def master_options(stage: Stage) -> tuple[str, str]:
+    """The master cycles a card that is not up within the stage's limit: not the default's two minutes."""
+    return ("--deadlines", f'{{"booting": {stage.booting}}}')
+
+
+def way_back(stage: Stage) -> float:
+    """Two tries of a new image, each until the master's hand comes, and the way back."""
+    return 4 * stage.booting + 180.0
+
+
+def burned_again(stage: Stage) -> float:
+    """Three starts of a committed image, the netboot, the burn and the way back."""
+    return 5 * stage.booting + 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +71,12 @@ def offer(
     return image
 
 
-def try_out(rig: Words, image: BootImage, slot: SlotId, *, booted: str) -> Trial:
+def try_out(stage: Stage, rig: Words, image: BootImage, slot: SlotId, *, booted: str) -> Trial:
     """Give the card power and wait until it is in service, having `booted` this version."""
     before = rig.console_number(slot)
     rig.power(slot, PowerAction.ON)
-    rig.wait_for_line(slot, "why=trial", after=before, within=WAY_BACK)
-    rig.wait_booted(slot, booted, WAY_BACK)
+    rig.wait_for_line(slot, "why=trial", after=before, within=way_back(stage))
+    rig.wait_booted(slot, booted, way_back(stage))
     return Trial(slot, image, rig.card(slot), _said_since(rig, slot, before))
 
 
@@ -90,8 +98,8 @@ def bring_back(stage: Stage, rig: Words, slot: SlotId, image: BootImage) -> Tria
     before = rig.console_number(slot)
     overwrite_committed(stage, slot, image)
     rig.power(slot, PowerAction.ON)
-    rig.wait_for_line(slot, "FW: netboot ", after=before, within=BURNED_AGAIN)
-    rig.wait_booted(slot, stage.undisturbed[slot].version, BURNED_AGAIN)
+    rig.wait_for_line(slot, "FW: netboot ", after=before, within=burned_again(stage))
+    rig.wait_booted(slot, stage.undisturbed[slot].version, burned_again(stage))
     return Trial(slot, image, rig.card(slot), _said_since(rig, slot, before))
 
 

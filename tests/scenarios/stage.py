@@ -9,6 +9,7 @@ import shutil
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from tests.scenarios.words import Words
 SIM_BOARD = "sim-aarch64"
 #: Several pieces, so that a burn has a middle.
 SIM_IMAGE_BYTES = (5 << 19) + 12_345
+#: Cards side by side, each started three times in a row where an image panics.
+BOOTING_SHARE = 3
+LEAST_BOOTING = 60
 BEHAVIOURS = {
     None: Behaviour.GOOD,
     Breakage.HANGS: Behaviour.HANG,
@@ -46,6 +50,8 @@ class Stage(ABC):
     undisturbed: dict[SlotId, Undisturbed]
     #: How long the first burn-all took.
     seconds: float
+    #: Seconds within which a card that starts from flash is surely up: so many times what the slowest took.
+    booting: int
 
     @abstractmethod
     def burned(self) -> Words:
@@ -77,6 +83,11 @@ def _seconds(operation: dict[str, Any]) -> float:
     return float(operation["finished_at"]) - float(operation["created_at"])
 
 
+def _booting(operation: dict[str, Any]) -> int:
+    phases = (phase for work in operation["cards"].values() for phase in work["phases"])
+    return max(LEAST_BOOTING, ceil(BOOTING_SHARE * max(took for state, took in phases if state == "booting")))
+
+
 class QemuStage(Stage):
     def __init__(self, provisioned: Provisioned) -> None:
         self._provisioned = provisioned
@@ -86,6 +97,7 @@ class QemuStage(Stage):
             for slot in provisioned.rig.slots
         }
         self.seconds = _seconds(provisioned.operation)
+        self.booting = _booting(provisioned.operation)
 
     def burned(self) -> Words:
         return self._begin(fresh=False)
@@ -130,6 +142,7 @@ class SimStage(Stage):
         works = operation["cards"]
         self.undisturbed = {slot: _undisturbed(works[str(slot)], image, package) for slot in rig.slots}
         self.seconds = _seconds(operation)
+        self.booting = _booting(operation)
         system.stop_master()
         rig.all_off()
         shutil.copytree(system.paths.directory, folder / "burned")

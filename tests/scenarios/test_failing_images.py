@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tests.scenarios.failing_images import (
     COMMITTED_TRIES,
-    MASTER_OPTIONS,
     TRIES,
     Trial,
     bring_back,
+    master_options,
     offer,
     try_out,
 )
@@ -22,13 +22,13 @@ def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(stage: Stage,
     """On each card, the cards side by side: while one stands still another one starts."""
     burned = stage.burned()
     slots, breakages = burned.one_of_each, list(Breakage)
-    burned.start_master(*MASTER_OPTIONS)
+    burned.start_master(*master_options(stage))
     for turn in range(len(breakages)):
         mine = {slot: breakages[(turn + place) % 2] for place, slot in enumerate(slots)}
         images = {slot: offer(stage, burned, tmp_path, slot, breakage) for slot, breakage in mine.items()}
         for trial in burned.side_by_side(
             lambda slot, images=images: try_out(  # type: ignore[misc]
-                burned, images[slot], slot, booted=stage.undisturbed[slot].version
+                stage, burned, images[slot], slot, booted=stage.undisturbed[slot].version
             ),
             slots,
         ):
@@ -50,10 +50,10 @@ def _assert_back_on_the_old_one(rig: Words, trial: Trial, breakage: Breakage) ->
 def test_good_image_is_tried_once_and_kept(stage: Stage, tmp_path: Path) -> None:
     burned = stage.burned()
     slots = burned.one_of_each
-    burned.start_master(*MASTER_OPTIONS)
+    burned.start_master(*master_options(stage))
     images = {slot: offer(stage, burned, tmp_path, slot, None) for slot in slots}
     for trial in burned.side_by_side(
-        lambda slot: try_out(burned, images[slot], slot, booted=images[slot].manifest.version), slots
+        lambda slot: try_out(stage, burned, images[slot], slot, booted=images[slot].manifest.version), slots
     ):
         control = trial.card["record"]["actual"]["control"]
         assert (trial.card["booted_from"], control["boot"], control["trial"]) == ("b", "b", "-")
@@ -65,7 +65,7 @@ def test_committed_image_that_fails_at_every_start_is_burned_again(stage: Stage,
     """The loader's own counter leads to netboot: there is no other partition to go back to."""
     burned = stage.burned()
     slots, breakages = burned.one_of_each, list(Breakage)
-    burned.start_master(*MASTER_OPTIONS)
+    burned.start_master(*master_options(stage))
     mine = {slot: breakages[place % 2] for place, slot in enumerate(slots)}
     images = {
         slot: stage.build_image(tmp_path, f"3.{slot.number}", breakage, slot)

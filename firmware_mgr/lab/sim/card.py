@@ -30,6 +30,7 @@ from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import find, read_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.imaging.board import Board
+from firmware_mgr.imaging.rootfs import ROOT_FILE
 from firmware_mgr.lab.sim.flash import Medium, PoweredFlash
 from firmware_mgr.lab.sim.image import Behaviour, SimImage, read_script, starts
 from firmware_mgr.lab.sim.netclient import NETWORK_ERRORS, Jack, Offered, ask_dhcp, fetch_tftp
@@ -40,6 +41,7 @@ from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError
 from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.netboot import dhcp_codec
 from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.root_chain import RootChain
 
 #: Seconds from power-on to the loader's decision, and from there to the agent.
 LOADER_SECONDS = 1.0
@@ -351,6 +353,8 @@ class SimCard:
             slot_register=home / "slot",
             authority=authority,
             keyring=Keyring.load(json.loads(image.trust["keys.json"])),
+            root=_root(image),
+            takes_test=image.takes_test,
         )
 
         def make_runner(
@@ -384,3 +388,8 @@ class SimCard:
 
     def _serve(self, port: int) -> Callable[[], None]:
         return self.around.serve(port, f"<html><body>{PAGE}, slot {self.slot}.</body></html>\n")
+
+
+def _root(image: SimImage) -> RootChain | None:
+    text = image.trust.get(ROOT_FILE)
+    return None if text is None else RootChain.decode(text.encode()).require()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -17,14 +18,18 @@ from typing import Any, Self
 from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.gpt import FlashLayout
 from firmware_mgr.imaging.board import Board
+from firmware_mgr.imaging.cache import place_copy
 from firmware_mgr.imaging.manifest import (
+    MANIFEST_NAME,
     NETBOOT_FOLDER,
     PARTITION_FILE,
     BootImage,
     FileSummary,
     Manifest,
+    read_boot_image,
     write_boot_image,
 )
+from firmware_mgr.imaging.rootfs import ROOT_FILE, TRUST_FILES
 from firmware_mgr.imaging.site_trust import read_site_trust
 from firmware_mgr.imaging.uboot import NETBOOT_FIT, NETBOOT_SCRIPT
 from firmware_mgr.model.errors import DeviceError, PeerError
@@ -48,7 +53,10 @@ class Behaviour(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SimImage:
-    """`trust` holds the texts of `authority.pem` and `keys.json`; `agent_version` is what its agent says."""
+    """`trust` holds the texts of `authority.pem`, `keys.json` and, if there is one, `root.json`.
+
+    `agent_version` is what its agent says.
+    """
 
     board: str
     cpu: CpuArch
@@ -58,6 +66,7 @@ class SimImage:
     behaviour: Behaviour = Behaviour.GOOD
     agent_version: str = "sim"
     build_date: int = BUILD_DATE
+    takes_test: bool = False
 
     def encode(self, size: int = DEFAULT_SIZE) -> bytes:
         """`size` bytes, or as many as the document needs."""
@@ -72,6 +81,7 @@ class SimImage:
                 "behaviour": self.behaviour.value,
                 "agent_version": self.agent_version,
                 "build_date": self.build_date,
+                "takes_test": self.takes_test,
             }
         )
         total = max(size, _HEAD + len(document) + _TAIL)
@@ -99,6 +109,7 @@ class SimImage:
             Behaviour(document["behaviour"]),
             document["agent_version"],
             document["build_date"],
+            document["takes_test"],
         )
 
     @classmethod
@@ -143,10 +154,20 @@ def build_sim_image(
     behaviour: Behaviour = Behaviour.GOOD,
     agent_version: str = "sim",
     size: int = DEFAULT_SIZE,
+    takes_test: bool = False,
 ) -> BootImage:
     """A boot image's folder, as `imaging` makes one. `trust` is the master's folder of public trust."""
-    texts = {name: (trust / name).read_text() for name in ("authority.pem", "keys.json")}
-    image = SimImage(board.name, board.cpu, version, layout_of(board), texts, behaviour, agent_version)
+    names = (*TRUST_FILES, ROOT_FILE) if (trust / ROOT_FILE).exists() else TRUST_FILES
+    image = SimImage(
+        board.name,
+        board.cpu,
+        version,
+        layout_of(board),
+        {name: (trust / name).read_text() for name in names},
+        behaviour,
+        agent_version,
+        takes_test=takes_test,
+    )
     fit = image.encode(size)
     contents = {
         PARTITION_FILE: fit,
@@ -163,10 +184,21 @@ def build_sim_image(
         Digest.of(fit),
         summaries,
         (),
-        read_site_trust(trust),
+        read_site_trust(trust, takes_test=takes_test),
     )
     out.mkdir(parents=True)
     return write_boot_image(out, manifest, contents)
+
+
+def place_sim_image(
+    board: Board, *, trust: Path, out: Path, version: str, takes_test: bool = False
+) -> BootImage:
+    """The same for a person: `out` may hold an older image, which is replaced, whole or not at all."""
+    with tempfile.TemporaryDirectory(prefix="fwsim-image-") as folder:
+        place = Path(folder) / "image"
+        built = build_sim_image(board, trust=trust, out=place, version=version, takes_test=takes_test)
+        place_copy(built.folder, out, lambda path: (path / MANIFEST_NAME).is_file())
+    return read_boot_image(out)
 
 
 def starts(window: FlashDevice, board: str) -> SimImage | None:

@@ -40,8 +40,10 @@ def web_package(
     *,
     cpus: Sequence[CpuArch] = tuple(CpuArch),
     program_bytes: int = PROGRAM_BYTES,
+    build_date: int = BUILD_DATE,
+    others: Sequence[SigningKey] = (),
 ) -> bytes:
-    """A package whose one process serves a page."""
+    """A package whose one process serves a page; signed by `key`, and by `others` too."""
     process = ProcessSpec(
         "webd",
         PROGRAM,
@@ -67,7 +69,7 @@ def web_package(
     ]
     page = ModuleSource("srv/www/index.html", ModuleKind.DATA, f"<p>version {version}</p>".encode())
     return build_package(
-        PackageHead(PACKAGE, version, BUILD_DATE, processes=(process,)), [*programs, page], [key]
+        PackageHead(PACKAGE, version, build_date, processes=(process,)), [*programs, page], [key, *others]
     )
 
 

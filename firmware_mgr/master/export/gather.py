@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 
 from firmware_mgr.master.catalogue_file import backup_to, prepare_file, storage_errors
 from firmware_mgr.master.export.contents import CATALOGUE, Contents, ExportedFile
+from firmware_mgr.master.export.references import check_references
 from firmware_mgr.master.files import disk_errors
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import Authority, key_fingerprint
@@ -49,12 +50,13 @@ def gather(
 ) -> Gathered:
     """Read all files through for their digests. `snapshot` is a whole copy of the catalogue.
 
-    Files that are added meanwhile may or may not be among them; what the snapshot refers to is, since blobs
-    are written before the documents that name them. Raises UsageError for what cannot be exported,
-    DeviceError for the disk.
+    Files that are added meanwhile may or may not be among them; what the snapshot refers to is, since files
+    are written before the documents that name them. One that was removed meanwhile ends it with PeerError.
+    Raises UsageError for what cannot be exported, DeviceError for the disk.
     """
     authority = Authority.load(paths.authority)
     found = {CATALOGUE: snapshot, **dict(_files(paths.directory, paths.directory, frozenset()))}
+    check_references(_documents(snapshot), found)
     files = tuple(_described(name, found[name], progress) for name in sorted(found))
     site = key_fingerprint(authority.certificate.public_key())
     revision = snapshot_revision(snapshot)
@@ -111,6 +113,15 @@ def copy_catalogue(path: Path, target: Path) -> None:
         try:
             prepare_file(db, path)
             backup_to(db, target)
+        finally:
+            db.close()
+
+
+def _documents(path: Path) -> list[tuple[str, str]]:
+    with storage_errors(path):
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return db.execute("SELECT key, text FROM documents ORDER BY key").fetchall()
         finally:
             db.close()
 

@@ -8,7 +8,6 @@ perhaps a draft beside it.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import secrets
 import shutil
@@ -19,14 +18,13 @@ from pathlib import Path
 from typing import Final
 
 from firmware_mgr.master.catalogue_file import prepare_file, storage_errors
-from firmware_mgr.master.documents import IMAGES, PACKAGES, ImageRecord, PackageRecord
 from firmware_mgr.master.export.archive import ArchiveReader, Progress
-from firmware_mgr.master.export.contents import Contents, blob_path
+from firmware_mgr.master.export.contents import Contents
+from firmware_mgr.master.export.references import check_references
 from firmware_mgr.master.files import disk_errors, sync_directory
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.trust import Authority, key_fingerprint, open_record_key
 from firmware_mgr.model.errors import PeerError, UsageError
-from firmware_mgr.model.ids import Digest
 
 #: renameat2(2)
 _AT_FDCWD: Final = -100
@@ -133,24 +131,7 @@ def check_whole(paths: MasterPaths, contents: Contents) -> None:
         raise PeerError(
             "the catalogue is another", where="contents", expected=contents.revision, found=revision
         )
-    known = {file.path for file in contents.files}
-    for key, text in rows:
-        for digest in _blobs(key, text):
-            if blob_path(digest) not in known:
-                raise PeerError("a blob is missing", where=key, expected=digest, hint="export again")
-
-
-def _blobs(key: str, text: str) -> frozenset[Digest]:
-    """The blobs that a document refers to."""
-    if not key.startswith((IMAGES, PACKAGES)):
-        return frozenset()
-    try:
-        value = json.loads(text)
-    except ValueError as e:
-        raise PeerError("document is not JSON", where=key, found=str(e)) from e
-    if key.startswith(IMAGES):
-        return ImageRecord.from_document(value, key).blobs
-    return frozenset({PackageRecord.from_document(value, key).digest})
+    check_references(rows, {file.path for file in contents.files})
 
 
 def _give_to_owner(draft: Path, directory: Path) -> None:

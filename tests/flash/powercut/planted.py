@@ -99,10 +99,10 @@ PLANTED = (
     _one(
         "no sync between snapshot and root",
         "flash.store_roots",
-        "        device.write(offset, padded)\n    device.sync()\n    for offset in offsets:\n"
+        "        device.write(offset, whole)\n    device.sync()\n    for offset in offsets:\n"
         "        if device.read(offset, len(raw)) != raw:\n"
         '            raise DeviceError("store snapshot reads back differently", where=f"offset {offset}")',
-        "        device.write(offset, padded)",
+        "        device.write(offset, whole)",
         store_operations,
         on="store.activate",
     ),
@@ -117,19 +117,17 @@ PLANTED = (
     _one(
         "the snapshot may go where the fallback's is",
         "flash.store",
-        "        for committed in self._history:\n            root = committed.root\n",
-        "        for committed in self._history[:1]:\n            self._zone_cursor = 0\n"
-        "            root = committed.root\n",
+        "*store_places.taken_in_zones(self._geometry, self._history),\n            ]\n",
+        "*store_places.taken_in_zones(self._geometry, self._history[:1]),\n            ]\n"
+        "            self._zone_cursor = 0\n",
         store_operations,
         on="store.checkpoint",
     ),
     _one(
         "the root goes to the current slot",
         "flash.store_roots",
-        "range(newest + 1, newest + 1 + SLOTS)]\n"
-        "    return [slot for slot in round_the_ring if slot not in taken]",
-        "range(newest, newest + SLOTS)]\n"
-        "    return [slot for slot in round_the_ring if slot not in taken or slot == newest]",
+        "    return sorted(usable, key=lambda slot: bad_halves[slot])",
+        "    return [newest, *usable] if history else usable",
         store_operations,
         on="store.activate",
     ),

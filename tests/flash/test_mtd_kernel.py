@@ -1,0 +1,38 @@
+"""The store on the kernel's own MTD drivers, in a small machine: NAND with faults, RAM, a block device."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flash.mtd_machine import build_machine, run_machine
+
+#: Seconds; alone on a core it takes some 30.
+DEADLINE = 600
+
+
+@pytest.fixture(scope="module")
+def machine() -> Path:
+    return build_machine()
+
+
+@pytest.mark.qemu
+def test_a_store_lives_on_every_mtd_driver_and_survives_their_faults(machine: Path) -> None:
+    results, console = run_machine(machine, DEADLINE)
+    assert "FAILED" not in console and "END" in console, console
+    by_name = {result["name"].split()[0]: result for result in results}
+    assert len(by_name) == 3, console
+    nand = by_name["NAND"]
+    assert (nand["kind"], nand["erase_size"], nand["page_size"], nand["size"]) == (
+        "NAND",
+        128 << 10,
+        2048,
+        64 << 20,
+    )
+    assert nand["factory_bad"] == 4, "blocks marked in the factory"
+    assert nand["bad"] == 8, "and three that failed to be erased, one to be programmed"
+    assert nand["corrected"] > 0, "bits that the ECC put right"
+    assert nand["found_bad"] > 0, "the page that lost its data was found, and its blob put again"
+    for name, erase_size in (("mtdram", 64 << 10), ("block2mtd:", 128 << 10)):
+        plain = by_name[name]
+        assert (plain["kind"], plain["erase_size"], plain["bad"]) == ("RAM", erase_size, 0)
+        assert plain["found_bad"] == 0
