@@ -169,15 +169,13 @@ class Cards:
             for _ in range(4):
                 source = self.start(device)
                 areas = self.opened(device, source)
-                commit_restore = commit.restore_tries_of_running
-                if areas.partitions is not None:
-                    commit_restore(areas)
+                commit.restore_tries_of_running(areas)
                 burned = self.burn(device, order, source)
                 if burned.boot_partition is None or not burned.reboot_needed:
                     areas = self.opened(device, source)
                     commit.commit_boot(areas, order.wanted.digest, KEYRING, CPU)
                     return
-            raise Broken("never comes up from what was burned")
+            raise DeviceError("never comes up from what was burned")
 
         return act
 

@@ -63,7 +63,7 @@ def test_a_refused_write_or_read_costs_no_more_than_a_restart(operation: Operati
 def test_a_card_survives_refusals_while_it_is_burned() -> None:
     for operation in OPERATIONS:
         if operation.name == "card.update":
-            assert refuse_each(operation, must_end=False, step=9).states
+            assert refuse_each(operation, must_end=False, step=37).states
 
 
 @pytest.mark.parametrize(
