@@ -24,6 +24,7 @@ from typing import Protocol
 from firmware_mgr.card.areas import Areas, earlier_table, expected_table
 from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control, needed_blobs
 from firmware_mgr.card.data_keeper import MADE
+from firmware_mgr.card.firmware import ReadsControl
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.module_runs import Dealer, place, runs
 from firmware_mgr.card.records import (
@@ -46,7 +47,7 @@ from firmware_mgr.flash.control import (
     fall_back,
     read_control,
 )
-from firmware_mgr.flash.control_layout import Maker, Target
+from firmware_mgr.flash.control_layout import COPY_SIZE, Maker, Target
 from firmware_mgr.flash.gpt import DATA, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
@@ -121,7 +122,7 @@ class Burner:
         started = self.clock()
         layout = self._check_image(order)
         packages = [self._fetch_head(ref) for ref in order.wanted.packages]
-        self._prepare_flash(order.erase)
+        self._prepare_flash(order.erase, save_image=order.save_image)
         target = self._burn_boot(order, layout) if order.save_image else None
         self._burn_packages(order, packages, target, layout)
         reboot = target is not None and target is not self.areas.in_use
@@ -187,13 +188,21 @@ class Burner:
 
     # 2. The areas.
 
-    def _prepare_flash(self, erase: bool) -> None:
+    def _prepare_flash(self, erase: bool, *, save_image: bool) -> None:
         areas = self.areas
         expected = expected_table(areas.device, areas.layout)
         anew = erase and areas.in_use is None
         if not anew and areas.partitions == earlier_table(areas.device, areas.layout):
             # An earlier version's layout goes on: what is in flash is worth more than the sixth partition.
             expected = areas.partitions
+        if save_image and areas.device.block_size != COPY_SIZE and isinstance(areas.firmware, ReadsControl):
+            raise DeviceError(
+                "this board's loader cannot find the second copy of control on such flash",
+                where="flash",
+                expected=f"blocks of {COPY_SIZE} bytes",
+                found=f"blocks of {areas.device.block_size} bytes",
+                hint="flash with blocks of 512 bytes; a loader that counts in bytes; or save no image",
+            )
         if areas.foreign and not erase:
             raise DeviceError(
                 "flash carries another system's partition table",

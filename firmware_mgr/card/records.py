@@ -21,7 +21,7 @@ VALIDATED = "validated"
 _SET = "set/"
 _PACKAGE = "package/"
 _BOOT = "boot/"
-#: The pieces of a boot partition that are being written: until a sync none of them is known to stay as it reads.
+#: The pieces of a boot partition that are being written: until a sync none is known to stay as it reads.
 _WRITING = "writing/"
 
 

@@ -112,7 +112,7 @@ class Store:
         A blob that is there and reads back right is not written again, and `chunks` is not looked at. Raises
         NoSpace before the first byte, PeerError when `chunks` are not the blob, DeviceError from flash.
         """
-        self._prepare_change()
+        self._need_certainty()
         if length < 0:
             raise UsageError("bad blob length", where=digest.short, expected="0 or more", found=length)
         held = self._blobs.get(digest)
@@ -120,6 +120,8 @@ class Store:
             if self.check(digest):
                 return held
             del self._blobs[digest]
+        self._need_room(length, digest.short)
+        self._settle()
         extent = self._write_somewhere(digest, length, chunks)
         self._blobs[digest] = extent
         return extent
@@ -257,7 +259,8 @@ class Store:
         self._commit_if_changed(documents, blobs)
 
     def _commit_if_changed(self, documents: dict[str, bytes], blobs: dict[Digest, Extent]) -> None:
-        self._prepare_change()
+        self._need_certainty()
+        self._settle()
         committed = self._history[0].snapshot
         if documents != committed.documents or blobs != committed.blobs:
             self._transact(documents, blobs)
@@ -348,27 +351,35 @@ class Store:
 
     # Space and bytes
 
-    def _reserve(self, length: int, what: str, tried: Collection[Extent] = ()) -> Extent:
-        """A place for a blob that is none of those `tried`, which may hold its beginning."""
+    def _need_room(self, length: int, what: str) -> None:
+        """Raise NoSpace unless there is a gap, or what only older states refer to would make one."""
+        if round_up(length, self._geometry.unit) > self.space().largest:
+            raise self._no_space(length, what)
+
+    def _no_space(self, length: int, what: str) -> NoSpace:
         space = self.space()
-        if round_up(length, self._geometry.unit) <= space.largest:
-            for may_reclaim in (True, True, False):
-                extent = place(
-                    length,
-                    self._taken_by_blobs().union(tried),
-                    self._geometry.blobs_start,
-                    self._geometry.blobs_end,
-                    self._blob_cursor,
-                    unit=self._geometry.unit,
-                )
-                if extent is not None:
-                    self._blob_cursor = extent.end
-                    return extent
-                if may_reclaim:  # only older states stand in the way: let the index of today take their place
-                    self._transact(self._documents, self._blobs)
-        raise NoSpace(
+        return NoSpace(
             "blob does not fit", where=f"store, {what}", needed=length, free=space.free, largest=space.largest
         )
+
+    def _reserve(self, length: int, what: str, tried: Collection[Extent] = ()) -> Extent:
+        """A place for a blob that is none of those `tried`, which may hold its beginning."""
+        self._need_room(length, what)
+        for may_reclaim in (True, True, False):
+            extent = place(
+                length,
+                self._taken_by_blobs().union(tried),
+                self._geometry.blobs_start,
+                self._geometry.blobs_end,
+                self._blob_cursor,
+                unit=self._geometry.unit,
+            )
+            if extent is not None:
+                self._blob_cursor = extent.end
+                return extent
+            if may_reclaim:  # only older states stand in the way: let the index of today take their place
+                self._transact(self._documents, self._blobs)
+        raise self._no_space(length, what)
 
     def _taken_by_blobs(self) -> set[Extent]:
         taken = set(self._blobs.values()) | self._bad_places
@@ -377,11 +388,10 @@ class Store:
             taken.update(committed.snapshot.blobs.values())
         return taken
 
-    def _prepare_change(self) -> None:
+    def _need_certainty(self) -> None:
         if self._in_doubt:
             raise DeviceError(
                 "a root could not be written, so it is not known which state counts",
                 where="store",
                 hint="open the store again",
             )
-        self._settle()

@@ -86,6 +86,7 @@ def _write_piece(device: FlashDevice, extent: Extent, at: int, data: bytes, move
     while True:
         try:
             if place is not extent:
+                device.sync()  # what is copied comes from flash
                 for done in range(0, at, PIECE_SIZE):
                     piece = device.read(extent.offset + done, min(PIECE_SIZE, at - done))
                     device.write(place.offset + done, piece)

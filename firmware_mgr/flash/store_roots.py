@@ -175,8 +175,8 @@ def settle_roots(device: FlashDevice, history: Sequence[Committed]) -> bool:
 
     A root whose write was cut may read as whole now and as broken the next time, or the other way round. So
     the slots in which a newer one may have been cut are emptied: the next one, and all that hold neither a
-    root nor nothing. When both copies of the current root are good, they are written again, one after the
-    other. When one is not, the other may be the only good one: it is not touched.
+    root nor nothing. Then the copies of the current root are written again, one after the other: first one
+    that is not good, since the other may be the only good one, which is not touched before.
 
     A device with erase blocks writes in order: there the next slot holds an older root or is torn, and a copy
     whose twin is good was whole before that was begun, so that nothing of it is written again.
@@ -191,11 +191,10 @@ def settle_roots(device: FlashDevice, history: Sequence[Committed]) -> bool:
     device.sync()
     raw = current.root.encode()
     places = _places(device, current.slot)
-    if not all(_reads(device, offset, raw) for offset in places):
-        return False
+    good = {offset: _reads(device, offset, raw) for offset in places}
     if in_order:
-        return True
-    for offset in reversed(places):
+        return all(good.values())
+    for offset in sorted(reversed(places), key=good.__getitem__):
         _try_write(device, offset, raw)
         device.sync()
         if not _reads(device, offset, raw):
@@ -218,18 +217,15 @@ def _reads(device: FlashDevice, offset: int, raw: bytes) -> bool:
 
 
 def erase_roots(device: FlashDevice, *, but: int | None = None) -> None:
-    """Blank all slots and twins except `but`; sync."""
+    """Blank all slots and twins except `but`; sync. One that the device refuses may stay if it holds no root.
+
+    Raises DeviceError when a root stays.
+    """
     for slot in range(SLOTS):
         if slot != but:
-            blank_slot(device, slot)
+            for offset in _places(device, slot):
+                _try_write(device, offset, padded(b"", unit_for(device.block_size)))
     device.sync()
-
-
-def blank_slot(device: FlashDevice, slot: int) -> None:
-    """Blank slot and twin. A block that is bad, or turns out to be, is read no more and needs no blank."""
-    for offset in _places(device, slot):
-        try:
-            device.write(offset, padded(b"", unit_for(device.block_size)))
-        except DeviceError:
-            if offset not in (bad_offsets(device) or ()):
-                raise
+    for reading in read_ring(device):
+        if reading.root is not None and reading.slot != but:
+            raise DeviceError("an old store root cannot be erased", where=f"slot {reading.slot}")

@@ -193,6 +193,15 @@ def test_flash_of_another_system_is_reported_and_left_alone() -> None:
     assert "--erase" in caught.value.hint and device.contents() == before
 
 
+def test_flash_whose_blocks_the_loader_cannot_count_is_refused_before_any_write() -> None:
+    device, master = MemoryDevice(16 * MIB, block_size=4096), Master()
+    with pytest.raises(DeviceError, match="second copy of control") as caught:
+        burner(device, master).burn(master.order())
+    assert (caught.value.expected, caught.value.found) == ("blocks of 512 bytes", "blocks of 4096 bytes")
+    assert device.operations == 0
+    burner(device, master).burn(replace(master.order(), save_image=False))
+
+
 def test_flash_of_another_system_is_laid_out_anew_when_the_user_says_so() -> None:
     device, master = foreign(), Master()
     order = replace(master.order(), erase=True)

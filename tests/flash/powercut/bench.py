@@ -1,6 +1,6 @@
 """One operation on the bench: states tried one by one, distinct ones counted, each failure with its name.
 
-Knows what must hold at a state (docs/POWER-CUTS.md). Refuses to know which states are tried, and when to stop.
+Knows what must hold at a state (docs/POWER-CUTS.md). Refuses to know which states are tried.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Failure:
 
 @dataclass
 class Bench:
-    """`seen` are the digests of the states counted; `recovered` the media that came back, with what they showed."""
+    """`seen` are the digests of the states counted; `recovered` the media that came back, and their steps."""
 
     operation: Operation
     seed: int

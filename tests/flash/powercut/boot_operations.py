@@ -1,4 +1,4 @@
-"""Boot partitions with boot control: an image written to the one not in use, verified, tried, committed; fallen back.
+"""Boot partitions with boot control: an image written to the one not in use, verified, tried, committed.
 
 At any moment the loader ends at a whole image, old or new, or at netboot; and the one in use is as it was.
 """
@@ -103,7 +103,7 @@ class Boots:
         control = self.house.flash("control")
         decision = loader.start(self.house, self.control(device), list(self.windows(device)))
         if decision.target.letter is not self.letter("b"):
-            raise Broken(f"the trial is not started: {decision}")
+            raise DeviceError("the trial is not started", found=str(decision))  # a copy could not be read
         self._write(device, lambda record: control.confirm_validated(record, self.letter("b")))
 
     def fall_back(self, device: Any) -> None:

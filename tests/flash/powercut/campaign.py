@@ -1,7 +1,7 @@
-"""Many states over all operations: how many of each, dealt out to shards, done unit by unit so that it can go on.
+"""Many states over all operations: how many of each, dealt out to shards, done unit by unit.
 
-A unit is an operation and one line of our code at which it is cut first. States of different units are different,
-so units can be done anywhere and in any order. Refuses to know how progress is shown and where it is kept.
+A unit is an operation and one line of our code at which it is cut first. States of different units are
+different, so units can be done anywhere and in any order. Refuses to know how progress is shown and kept.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def plan(operations: Sequence[Operation], states: int, shard: int, shards: int) 
 
 
 def run(unit: Unit, seed: int, more: int = 0) -> Iterator[Outcome]:
-    """Try states until the unit has given its quota and `more`; what there is so far, now and then and at the end."""
+    """Try states until the unit has given its quota and `more`; what there is so far, and at the end all."""
     bench = Bench(unit.operation, seed)
     wanted, known = unit.quota + more, 0
     for number, cuts in enumerate(every_state(bench, {unit.site})):

@@ -30,6 +30,9 @@ BOARD, CPU = "qemu-aarch64", CpuArch.AARCH64
 PIECE = 1 << 12
 OLD_IMAGE = random.Random(1).randbytes(9000)
 NEW_IMAGE = OLD_IMAGE[:4096] + random.Random(2).randbytes(5500)
+OLDER_IMAGE = random.Random(3).randbytes(7000)
+#: By name, to tell what a partition holds.
+IMAGES = (("older", OLDER_IMAGE), ("old", OLD_IMAGE), ("new", NEW_IMAGE))
 NO_TABLE = "no table"
 
 
@@ -68,7 +71,11 @@ class Cards:
 
     @cached_property
     def orders(self) -> dict[str, m.Burn]:
-        return {"old": self._order("1", OLD_IMAGE), "new": self._order("2", NEW_IMAGE)}
+        return {
+            "older": self._order("0", OLDER_IMAGE),
+            "old": self._order("1", OLD_IMAGE),
+            "new": self._order("2", NEW_IMAGE),
+        }
 
     @property
     def flash_layout(self) -> Any:
@@ -92,7 +99,7 @@ class Cards:
         """Which image each boot partition holds whole, going by its bytes."""
         found: dict[str, str] = {}
         for name in "ab":
-            for image, data in (("old", OLD_IMAGE), ("new", NEW_IMAGE)):
+            for image, data in IMAGES:
                 try:
                     if areas.window(f"boot-{name}").read(0, len(data)) == data:
                         found[name] = image
@@ -125,8 +132,8 @@ class Cards:
         return "-" if digest is None else names.get(digest, digest.short)
 
     def beyond(self, _seen: Hashable) -> bool:
-        """Two control copies cannot outlive an unstable one and a second cut; the loader's default goes anywhere
-        where a whole image is, or to the network."""
+        """Two control copies cannot outlive an unstable one and a second cut; the loader's default goes to
+        whatever whole image there is, or to the network."""
         return True
 
     # What is done
@@ -162,15 +169,13 @@ class Cards:
             for _ in range(4):
                 source = self.start(device)
                 areas = self.opened(device, source)
-                commit_restore = commit.restore_tries_of_running
-                if areas.partitions is not None:
-                    commit_restore(areas)
+                commit.restore_tries_of_running(areas)
                 burned = self.burn(device, order, source)
                 if burned.boot_partition is None or not burned.reboot_needed:
                     areas = self.opened(device, source)
                     commit.commit_boot(areas, order.wanted.digest, KEYRING, CPU)
                     return
-            raise Broken("never comes up from what was burned")
+            raise DeviceError("never comes up from what was burned")
 
         return act
 
@@ -188,6 +193,13 @@ class Cards:
     def validated(self) -> Medium:
         """A card that runs the old set from a."""
         return self._validated
+
+    def with_way_back(self) -> Medium:
+        """A card that runs the old set from b; in a is the one before, with starts."""
+        device = Powered(self.pristine(), sites=False)
+        self.live(self.orders["older"])(device)
+        self.live(self.orders["old"])(device)
+        return Medium(device.medium.contents())
 
     def damaged(self) -> Medium:
         """… one byte of its image and one of a module are wrong."""
@@ -219,6 +231,7 @@ def card_operations(house: House) -> list[Operation]:
     return [
         operation("burn a pristine card", c.pristine, new),
         operation("update", c.validated, new),
+        operation("update over a way back", c.with_way_back, new),
         operation("burn what is damaged", c.damaged, c.orders["old"], look_damaged),
         operation("burn without the image", c.pristine, replace(new, save_image=False)),
         operation("update without the image", c.validated, replace(new, save_image=False)),

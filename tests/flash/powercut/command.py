@@ -42,7 +42,9 @@ class Progress:
             return
         self._shown = now
         share = done / self._wanted if self._wanted else 1.0
-        text = f"{done:>9,} of {self._wanted:,} states ({share:.0%}), {failures} failures, {now - self._began:.0f} s: {unit}"
+        seconds = now - self._began
+        text = f"{done:>9,} of {self._wanted:,} states ({share:.0%}), {failures} failures, {seconds:.0f} s"
+        text += f": {unit}"
         sys.stderr.write(f"\r\x1b[K{text:.120}" if self._live else text + "\n")
         sys.stderr.flush()
 

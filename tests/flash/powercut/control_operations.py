@@ -66,7 +66,7 @@ class Controls:
         return view_of(self.house, device, self.whole)
 
     def beyond(self, seen: Hashable) -> bool:
-        """Two copies cannot outlive an unstable one and a second cut; then the images' own checksums decide."""
+        """Two copies cannot outlive an unstable one and a second cut; then images' checksums decide."""
         assert isinstance(seen, tuple)
         return seen[-1] in (*self.whole, "n")
 

@@ -95,7 +95,7 @@ SMALL_PIECES = (
 )
 
 
-#: Pure functions from bytes to values and back: asked again and again for the same bytes, they need not compute.
+#: Pure functions from bytes to values and back: for the same bytes they need not compute again.
 _PURE = (
     ("store_layout", "Root", ("decode", "encode")),
     ("store_layout", "Snapshot", ("decode",)),

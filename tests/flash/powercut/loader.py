@@ -1,4 +1,4 @@
-"""The loader as boot control sees it: one start, decided and counted as the selector does (docs/SPEC-control.md).
+"""The loader as boot control sees it: one start, decided and counted as by the selector (SPEC-control).
 
 Like the selector it writes one copy and does not read it back. Where no partition holds an image there is no
 selector either: the firmware goes to the network.

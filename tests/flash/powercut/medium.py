@@ -1,7 +1,7 @@
 """What power leaves on a medium, and a powered device on it that writes down what it is asked to do.
 
-A `Medium` is never changed: it is a base that many share, and the sectors that differ. A `Powered` device is one
-power-on of it. Knows sectors, damage and call sites. Refuses to know who writes what, and what it means.
+A `Medium` is never changed: it is a base that many share, and the sectors that differ. A `Powered` device is
+one power-on of it. Knows sectors, damage and call sites. Refuses to know who writes what, and what it means.
 """
 
 from __future__ import annotations

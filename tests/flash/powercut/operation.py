@@ -1,4 +1,4 @@
-"""What is cut: an operation on flash, how its outcome is looked at, and what an uncut run of it passes through.
+"""What is cut: an operation on flash, how its outcome is looked at, and what an uncut run passes through.
 
 Knows the shape of operations. The operations themselves are in the `*_operations` modules.
 """
@@ -19,7 +19,7 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True)
 class Operation:
-    """`act` is what is done after power has come, from opening the flash to the operation's end; also to repeat it.
+    """`act` is what is done after power has come, from opening the flash to the operation's end.
 
     `look` reads only. It raises Broken for what must never be seen, and returns what was seen, to be compared
     with what an uncut run passes through. `steady`: once a later step is seen, no earlier one is ever again.
@@ -31,7 +31,7 @@ class Operation:
     look: Callable[[Powered], Hashable]
     steady: bool = True
     extra: Callable[[], list[Hashable]] = list  # seen after cuts only, and right too
-    #: What may still be seen when a cut left unstable cells and a second one hit before they were written again.
+    #: What may still be seen when a second cut came before unstable cells were written again.
     beyond: Callable[[Hashable], bool] | None = None
     weight: float = 1.0  # its share of the states of a campaign
 
@@ -68,7 +68,7 @@ class Operation:
 
 
 def at_rest(device: Powered) -> Medium:
-    """The medium of a device that is switched off at leisure. Raises Broken when something was never synced."""
+    """The medium after a switch-off at leisure. Raises Broken when something was never synced."""
     if device.waiting:
         raise Broken("ends with writes that were never synced")
     return device.medium

@@ -1,4 +1,4 @@
-"""In which order the states of an operation are tried: every single cut, every pair, then seeded ones without end.
+"""In which order states are tried: every single cut, every pair of cuts, then seeded ones without end.
 
 Knows numbers of cuts only. The same seed gives the same order.
 """
@@ -12,7 +12,7 @@ from tests.flash.powercut.bench import Bench, Cut, Cuts
 from tests.flash.powercut.fates import Fates, Kind, Record
 
 #: So many of an event, then the next one's turn comes.
-TURN = 20
+TURN = 8
 #: Of the systematic fates of each first and each second cut of a pair so many are tried, evenly spread.
 FIRST_FATES = 2
 SECOND_FATES = 2

@@ -1,4 +1,4 @@
-"""The partition table: written on empty flash, over another one, and repaired. Old, new, or none where none was."""
+"""The partition table: written on empty flash, over another one, repaired. Old, new, or none if none was."""
 
 from __future__ import annotations
 
