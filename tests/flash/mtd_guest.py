@@ -70,7 +70,7 @@ def try_store(name: str, path: str) -> dict[str, object]:
             "page_size": chip.geometry.page_size,
             "size": chip.geometry.size,
             "factory_bad": factory_bad,
-            "bad": len(device.bad_offsets()),
+            "bad": sorted(offset // device.block_size for offset in device.bad_offsets()),
             "corrected": corrected + chip.corrected,
             "found_bad": found_bad,
             "sequence": store.sequence,

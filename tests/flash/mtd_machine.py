@@ -31,9 +31,9 @@ _KERNEL_PARTS = ("boot/", "modules.builtin", "/drivers/mtd/", "/kernel/lib/", "/
 _NOT_NEEDED = ("cryptography", "zstandard", "cffi", "e2fs", "legacy.so")
 #: 64 MiB with pages of 2 KiB and blocks of 128 KiB (JEDEC id of an ST chip). Blocks 3 (ring), 20 (zone), 40
 #: and 41 are bad from the factory. 5 (ring) and 17 (zone) fail to be erased after an erase, 45 at once; the
-#: first page of 48 fails to be programmed; that of 33 loses its data after two reads. Reads flip bits.
+#: first page of 70 fails to be programmed; that of 33 loses its data after two reads. Reads flip bits.
 NAND = (
-    "id_bytes=0x20,0xa2,0x00,0x15 badblocks=3,20,40,41 weakblocks=5:1,17:1,45:0 weakpages=3072:0 "
+    "id_bytes=0x20,0xa2,0x00,0x15 badblocks=3,20,40,41 weakblocks=5:1,17:1,45:0 weakpages=4480:0 "
     "gravepages=2112:2 bitflips=1"
 )
 #: In order, with their parameters.
@@ -117,7 +117,7 @@ def run_machine(folder: Path, seconds: float) -> tuple[list[dict[str, object]], 
     ]
     command += ["-display", "none", "-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot"]
     command += ["-kernel", str(folder / "kernel"), "-initrd", str(folder / "initramfs")]
-    command += ["-append", "console=ttyS0 panic=-1 loglevel=4"]
+    command += ["-append", "console=ttyS0 panic=-1 loglevel=2"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=seconds, check=False, errors="replace"
     )

@@ -28,11 +28,11 @@ def test_a_store_lives_on_every_mtd_driver_and_survives_their_faults(machine: Pa
         2048,
         64 << 20,
     )
-    assert nand["factory_bad"] == 4, "blocks marked in the factory"
-    assert nand["bad"] == 8, "and three that failed to be erased, one to be programmed"
+    assert nand["factory_bad"] == 4
+    assert nand["bad"] == [3, 5, 17, 20, 40, 41, 45, 70], "those, three that refused an erase, one a program"
     assert nand["corrected"] > 0, "bits that the ECC put right"
     assert nand["found_bad"] > 0, "the page that lost its data was found, and its blob put again"
     for name, erase_size in (("mtdram", 64 << 10), ("block2mtd:", 128 << 10)):
         plain = by_name[name]
-        assert (plain["kind"], plain["erase_size"], plain["bad"]) == ("RAM", erase_size, 0)
+        assert (plain["kind"], plain["erase_size"], plain["bad"]) == ("RAM", erase_size, [])
         assert plain["found_bad"] == 0
