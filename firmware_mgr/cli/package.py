@@ -24,7 +24,7 @@ from firmware_mgr.package.bundle_reader import BundleFile, kind_of
 from firmware_mgr.package.byte_dump import MAX_DUMPED, dump_lines
 from firmware_mgr.package.contents import TableOfContents
 from firmware_mgr.package.dump import describe, describe_bundle
-from firmware_mgr.package.head import signed_package
+from firmware_mgr.package.head import signed_contents
 from firmware_mgr.package.layout import EnvelopeKind
 from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.package.trust import Role
@@ -180,7 +180,7 @@ def verify(
     with opened:
         opened.check_content()
         said = _checked(opened)
-        judged = signed_package(opened.header, _contents(opened))
+        judged = signed_contents(opened.header, _contents(opened))
     role = trust.check_package(judged, said["signed_by"], str(file))
     if as_json:
         typer.echo(json.dumps({"file": str(file), **said, "role": role.value}))

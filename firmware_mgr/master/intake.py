@@ -19,11 +19,12 @@ from firmware_mgr.master.documents import ImageRecord, PackageRecord, StoredFile
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, Digest
 from firmware_mgr.model.software import BootImageRef
+from firmware_mgr.package.head import signed_contents
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.reader import PackageFile
 from firmware_mgr.package.root import Root
 from firmware_mgr.package.root_trust import RootTrust
-from firmware_mgr.package.trust import SignedPackage, Trust
+from firmware_mgr.package.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ class Intake:
             cpus = sorted({module.cpu.value for module in toc.modules if module.cpu is not None}) or [
                 NEUTRAL_CPU
             ]
-        said = SignedPackage(toc.name, toc.version, toc.build_date)
+        said = signed_contents(package.header, toc)
         role = trust.held().check_package(said, signed_by, str(file))
         contents = {
             "modules": len(toc.modules),

@@ -56,13 +56,7 @@ def pick_image(board: str, version: str, images: Iterable[ImageRecord]) -> Image
         if is_called(image, version):
             return image
     known = ", ".join(sorted({image.version for image in fitting})) or "none"
-    raise UsageError(
-        "no such boot image",
-        where=f"board {board}",
-        expected=f"one of {known}",
-        found=version,
-        hint="see what there is: fwmgr image list",
-    )
+    raise UsageError("no such boot image", where=f"board {board}", expected=f"one of {known}", found=version)
 
 
 def is_called(image: ImageRecord, name: str) -> bool:

@@ -118,8 +118,8 @@ def verify_contents(
     `trust` asks for, or altered) or PackageFormatError.
     """
     table, signers = _verified(header, head, trust, where, checksum)
-    toc = _package(header, table, where)
-    trust.check_package(signed_package(header, toc), signers, where)
+    toc = package_contents(header, table, where)
+    trust.check_package(signed_contents(header, toc), signers, where)
     return toc
 
 
@@ -133,11 +133,11 @@ def verify_bundle(
     """As `verify_contents`, of a set or composite image."""
     table, signers = _verified(header, head, trust, where, checksum)
     bundle = _bundle(header, table, where)
-    trust.check_package(signed_package(header, bundle), signers, where)
+    trust.check_package(signed_contents(header, bundle), signers, where)
     return bundle
 
 
-def signed_package(header: PackageHeader, contents: TableOfContents | Bundle) -> SignedPackage:
+def signed_contents(header: PackageHeader, contents: TableOfContents | Bundle) -> SignedPackage:
     """What a trust judges. Format 1 does not say when it was signed: there the build date counts."""
     signed_at = contents.build_date if header.signed_at is None else header.signed_at
     return SignedPackage(contents.name, contents.version, signed_at)
@@ -149,7 +149,7 @@ def show_contents(header: PackageHeader, head: bytes, where: str = "package") ->
     Raises PackageFormatError or PackageRefused.
     """
     read_signatures(header, head, where)
-    return _package(header, _bound_table(header, head, where, Sha256), where)
+    return package_contents(header, _bound_table(header, head, where, Sha256), where)
 
 
 def show_bundle(header: PackageHeader, head: bytes, where: str = "composite image") -> Bundle:
@@ -162,9 +162,9 @@ def _verified(
     header: PackageHeader, head: bytes, trust: Trust, where: str, checksum: NewChecksum
 ) -> tuple[bytes, frozenset[str]]:
     """The table, and the ids of the keys whose signatures over it are right."""
+    by_key = {signature.key: signature.signature for signature in read_signatures(header, head, where)}
     table = _bound_table(header, head, where, checksum)
     message = layout.signed_message(header.raw, hashlib.sha256(table).digest(), header.version)
-    by_key = {signature.key: signature.signature for signature in read_signatures(header, head, where)}
     trust.check_signatures(by_key, message, where)
     return table, frozenset(by_key)
 
@@ -182,7 +182,8 @@ def _bound_table(header: PackageHeader, head: bytes, where: str, checksum: NewCh
     return table
 
 
-def _package(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
+def package_contents(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
+    """The table of a package of either format. Raises PackageFormatError."""
     _must(where, "file is not a package", EnvelopeKind.PACKAGE.words, header.kind.words)
     toc = (decode_table_1 if header.version == FORMAT_1 else decode_table)(table, where)
     _must(where, "content has another length than its modules", header.content_length, toc.content_length)

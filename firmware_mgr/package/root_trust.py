@@ -14,10 +14,10 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from firmware_mgr.model.versions import Version
 from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.package.root import Root
 from firmware_mgr.package.trust import Role, SignedPackage
-from firmware_mgr.package.version_order import is_older
 
 #: The roles that packages are judged by; the first whose threshold is reached is the package's.
 PACKAGE_ROLES: Final = (Role.RELEASE, Role.TEST)
@@ -83,7 +83,7 @@ class RootTrust:
     def below_minimum(self, package: SignedPackage) -> str:
         """See Trust."""
         least = self.root.minimum_versions.get(package.name)
-        if least is not None and is_older(package.version, least):
+        if least is not None and Version(package.version) < Version(least):
             return f"{package.name} {package.version} is below the minimum {least} of the root of trust"
         if package.signed_at < self.root.earliest:
             signed = f"{package.name} {package.version} was signed {day(package.signed_at)}"
@@ -94,7 +94,7 @@ class RootTrust:
         if not self.below_minimum(package):
             return
         least = self.root.minimum_versions.get(package.name)
-        by_version = least is not None and is_older(package.version, least)
+        by_version = least is not None and Version(package.version) < Version(least)
         raise PackageRefused(
             "package is older than what is let in from outside",
             where=where,

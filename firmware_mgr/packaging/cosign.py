@@ -19,15 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.package import layout, strict_json
 from firmware_mgr.package.contents import TableOfContents
-from firmware_mgr.package.head import parse_header
+from firmware_mgr.package.head import package_contents, parse_header
 from firmware_mgr.package.layout import HEADER_SIZE
-from firmware_mgr.package.table import decode_table
 from firmware_mgr.packaging.keys import SigningKey
 
 FORMAT: Final = 1
 REQUEST: Final = "fwmgr sign request"
 DETACHED: Final = "fwmgr detached signature"
-MAX_REQUEST: Final = 6 << 20
+MAX_REQUEST: Final = 12 << 20
 MAX_DETACHED: Final = 4 << 10
 _SIGNATURE_SIZE: Final = 64
 
@@ -41,7 +40,7 @@ class SignRequest:
 
     def contents(self, where: str = "sign request") -> TableOfContents:
         """What would be signed, for a person to look at. Raises PackageFormatError."""
-        return decode_table(self.table, where)
+        return package_contents(parse_header(self.header, where), self.table, where)
 
     @property
     def signatures(self) -> int:
@@ -51,7 +50,8 @@ class SignRequest:
 
     @property
     def message(self) -> bytes:
-        return layout.signed_message(self.header, hashlib.sha256(self.table).digest())
+        version = parse_header(self.header).version
+        return layout.signed_message(self.header, hashlib.sha256(self.table).digest(), version)
 
     def encode(self) -> bytes:
         fields = {"header": self.header, "table": self.table}

@@ -80,7 +80,11 @@ def test_help_ends_well(name: str, run: Run) -> None:
         ("package import-deb x --name N --version 1 --key a.key", 2, ["not a package name"]),
         ("package import-deb x --name n --version 1 --key a.key --depend y", 2, ["--depend", "libc6=glibc"]),
         ("package import-deb x --name n --version 1 --key a.key --manifest m", 2, ["extra manifest", "m"]),
-        ("package inspect none", 2, ["package cannot be read", ".fwp", "No such file"]),
+        (
+            "package inspect none",
+            2,
+            ["package cannot be read", "set or composite image", "No such file"],
+        ),
         ("key list", 2, ["no directory of public keys", "fwmgr key new"]),
         ("image inspect none", 2, ["not a boot image", "manifest.json", "fwmgr image build"]),
         ("image build --board qemu-aarch64 --trust none --out o", 2, ["trust is incomplete", "master trust"]),

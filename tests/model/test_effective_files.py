@@ -13,7 +13,7 @@ from firmware_mgr.model.file_selection import ModuleSelection, Selection
 from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.model.package_facts import DIRECTORY, PackageFacts
 from firmware_mgr.model.software import PackageRef
-from firmware_mgr.package.contents import NOTHING, Compression, Module, ModuleKind, TableOfContents
+from firmware_mgr.package.contents import NOTHING, Module, ModuleKind, TableOfContents
 from tests.model.software import (
     FEATURES,
     FUNCTIONS,
@@ -87,16 +87,14 @@ def installed(one: PackageFacts, place: int) -> InstalledPackage:
             cpu=None,
             mode=0o755,
             length=0,
-            stored_length=0,
             offset=0,
-            compression=Compression.NONE,
+            pieces=(),
             sha256=NOTHING,
-            stored_sha256=NOTHING,
             substantive=NOTHING,
         )
         for file in EVERYTHING.of(one)
     )
-    return InstalledPackage(ref, toc, chosen)
+    return InstalledPackage(ref, toc, chosen, ())
 
 
 @unhurried
