@@ -12,7 +12,7 @@ from functools import cached_property
 from tests.flash.powercut.fates import Record
 from tests.flash.powercut.medium import Medium, Powered
 
-#: In what is seen of boot control: what must never be seen, but for records that the loader made by its default.
+#: In what is seen of boot control: never right, but for records that the loader made by its default.
 RASH = "has starts and no image"
 
 
