@@ -21,7 +21,7 @@ from tests.flash.powercut import loader
 from tests.flash.powercut.control_operations import view_of
 from tests.flash.powercut.house import House
 from tests.flash.powercut.medium import Medium, Powered
-from tests.flash.powercut.operation import Broken, Operation
+from tests.flash.powercut.operation import RASH, Broken, Operation
 from tests.package.samples import HEAD, KEY, KEYRING, SOURCES
 
 MIB = 1 << 20
@@ -114,7 +114,7 @@ class Cards:
             return NO_TABLE
         images = self.images(areas)
         control = view_of(self.house, areas.window("control"), "".join(images))
-        rash = [text for text in control if "no image" in text]
+        rash = [text for text in control if RASH in text]
         boots = images.get(control[-1], "netboot")
         if areas.store is None:
             return boots, *rash, "-", "-"

@@ -12,7 +12,7 @@ from typing import Any
 from tests.flash.powercut import loader
 from tests.flash.powercut.house import House
 from tests.flash.powercut.medium import Medium, Powered
-from tests.flash.powercut.operation import Operation
+from tests.flash.powercut.operation import RASH, Operation
 
 SIZE = 1 << 20
 DEFAULT = "the loader's default"
@@ -26,9 +26,7 @@ def view_of(house: House, window: Any, whole: str) -> tuple[str, ...]:
     record = state.record
     if record is None:
         return DEFAULT, target
-    rash = [
-        f"{name} has starts and no image" for name in "ab" if record.left(letter(name)) and name not in whole
-    ]
+    rash = [f"{name} {RASH}" for name in "ab" if record.left(letter(name)) and name not in whole]
     trial = "-" if record.trial is None else record.trial.value
     return record.boot.value, trial, f"{record.left_a}", f"{record.left_b}", *rash, target
 
