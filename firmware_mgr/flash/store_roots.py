@@ -181,10 +181,14 @@ def settle_roots(device: FlashDevice, history: Sequence[Committed]) -> bool:
     A device with erase blocks writes in order: there the next slot holds an older root or is torn, and a copy
     whose twin is good was whole before that was begun, so that nothing of it is written again.
     """
-    current, in_order = history[0], bad_offsets(device) is not None
+    current, bad = history[0], bad_offsets(device)
+    in_order = bad is not None
     kept = {committed.slot for committed in history}
     stale = set() if in_order else set(next_slots(device, history)[:1])
-    stale |= {r.slot for r in read_ring(device) if not (r.root or r.blank)}
+    for reading in read_ring(device):
+        in_bad_block = _places(device, reading.slot)[reading.twin] in (bad or ())
+        if not (reading.root or reading.blank or in_bad_block):
+            stale.add(reading.slot)
     for slot in sorted(stale - kept):
         for offset in _places(device, slot):
             _try_write(device, offset, padded(b"", unit_for(device.block_size)))

@@ -18,7 +18,7 @@ from firmware_mgr.flash.mtd import MtdChip
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.ids import Digest
 
-ROUNDS = 30
+ROUNDS = 16
 #: Times that all is read to see a flipped bit: one page in a thousand has one.
 READINGS = 40
 #: The first blob, in blocks 32 and 33 of the NAND; it is kept.

@@ -30,10 +30,10 @@ _KERNEL_PARTS = ("boot/", "modules.builtin", "/drivers/mtd/", "/kernel/lib/", "/
 #: Of the recipe's userland: what neither the store nor the kernel's interface needs.
 _NOT_NEEDED = ("cryptography", "zstandard", "cffi", "e2fs", "legacy.so")
 #: 64 MiB with pages of 2 KiB and blocks of 128 KiB (JEDEC id of an ST chip). Blocks 3 (ring), 20 (zone), 40
-#: and 41 are bad from the factory. 5 (ring) and 17 (zone) fail to be erased after an erase, 45 at once; the
+#: and 41 are bad from the factory. 5 (ring) fails to be erased after an erase, 17 (zone) and 45 at once; the
 #: first page of 70 fails to be programmed; that of 33 loses its data after two reads. Reads flip bits.
 NAND = (
-    "id_bytes=0x20,0xa2,0x00,0x15 badblocks=3,20,40,41 weakblocks=5:1,17:1,45:0 weakpages=4480:0 "
+    "id_bytes=0x20,0xa2,0x00,0x15 badblocks=3,20,40,41 weakblocks=5:1,17:0,45:0 weakpages=4480:0 "
     "gravepages=2112:2 bitflips=1"
 )
 #: In order, with their parameters.

@@ -162,6 +162,15 @@ def test_a_cut_format_over_a_store_leaves_the_old_store_or_the_new(burned: Twin)
     assert ids == {ID, OTHER_ID}
 
 
+def test_a_session_that_changes_nothing_writes_nothing(burned: Twin) -> None:
+    operations = burned.operations
+    for _ in range(3):
+        store = opened(burned)
+        put(store, A)
+        store.commit({"set/committed": b"second"})
+    assert burned.operations == operations
+
+
 # Bad blocks
 
 
