@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from enum import Enum
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 
 from tests.flash.powercut.medium import SECTOR, Ask, Event, Medium, Odd, Unreadable, Unstable, mixed
 
@@ -116,9 +116,16 @@ class Fates:
     @cached_property
     def _damages(self) -> list[tuple[int, str, int]]:
         """Index into `_torn`, the kind of damage and its number."""
-        one: list[tuple[str, int]] = [("prefix", at) for at in TEARS] + [("suffix", at) for at in TEARS]
-        one += [("unstable", rhythm) for rhythm in RHYTHMS]
-        one += [("bits", n) for n in range(4)] + [("noise", 0), ("unreadable", 0)]
+        kinds: list[tuple[str, Sequence[int]]] = [
+            ("prefix", TEARS),
+            ("unstable", RHYTHMS),
+            ("bits", range(4)),
+            ("noise", range(1)),
+            ("unreadable", range(1)),
+            ("suffix", TEARS),
+        ]
+        turns = zip_longest(*([(kind, number) for number in numbers] for kind, numbers in kinds))
+        one = [damage for turn in turns for damage in turn if damage is not None]
         return [(index, kind, number) for kind, number in one for index in range(len(self._torn))]
 
     @cached_property

@@ -94,7 +94,7 @@ PLANTED = (
         "            self._write_pieces(target, layout, missing)\n            self._take_out_of_use(target)",
         card_operations,
         on="card.update over a way back",
-        at="write_piece",
+        at="boot_partition.write_piece",
     ),
     _one(
         "no sync between snapshot and root",
@@ -155,7 +155,7 @@ PLANTED = (
         "            self._write_pieces(target, layout, missing)\n",
         card_operations,
         on="card.update",
-        at="write_piece",
+        at="boot_partition.write_piece",
     ),
     _one(
         "what a cut left in the ring is not settled",
@@ -172,7 +172,7 @@ PLANTED = (
         "missing_pieces(letter, layout)}",
         card_operations,
         on="card.update",
-        at="write_piece",
+        at="boot_partition.write_piece",
     ),
     _one(
         "records are written before the modules",
