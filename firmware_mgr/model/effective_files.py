@@ -55,7 +55,8 @@ def merge(chosen: Iterable[tuple[PackageFacts, Sequence[ModuleFacts]]]) -> FileM
             path = module.path
             if path in won:
                 continue
-            parents = parents_of(path)
+            # Where something was won in a folder already, nothing above it is a file.
+            parents = [] if path.rpartition("/")[0] in below else parents_of(path)
             at = next((up for up in parents if up in won and won[up].module.kind != DIRECTORY), None)
             if at is None and module.kind != DIRECTORY:
                 at = below.get(path)
