@@ -6,6 +6,11 @@ Most of their time they wait for guests' clocks, so that both take little more t
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("fwmgr", deadline=None)
+settings.load_profile("fwmgr")
 
 #: Fixtures that need the shared rig of burned cards.
 RIG = {"provisioned", "burned", "fresh", "stage"}
