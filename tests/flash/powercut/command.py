@@ -95,6 +95,8 @@ def campaign(
                 progress.show(done + outcome.states, failures + len(outcome.failures), unit.name)
             owed += unit.quota - outcome.states
             journal.add(unit, outcome, owed, time.monotonic() - began)
+        for failure in outcome.failures:
+            say(str(failure))
         outcomes.append(outcome)
         done += outcome.states
         failures += len(outcome.failures)
@@ -172,9 +174,6 @@ def main(arguments: Sequence[str]) -> int:
             return 130
         made = {"seed": given.seed, "shard": list(given.shard), "seconds": round(time.monotonic() - began)}
     document = report(outcomes, **made)
-    for outcome in outcomes:
-        for failure in outcome.failures:
-            say(str(failure))
     say(table(outcomes))
     if given.json:
         given.json.write_text(json.dumps(document, indent=1) + "\n")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from hashlib import blake2b
 
 from firmware_mgr.flash.bounds import check_range, check_write
@@ -56,6 +57,11 @@ def mixed(old: bytes, new: bytes, rng: random.Random) -> bytes:
     return (a ^ ((a ^ b) & rng.getrandbits(len(old) * 8))).to_bytes(len(old), "big")
 
 
+@cache
+def _rubble(sector: int) -> bytes:
+    return random.Random(f"rubble {sector}").randbytes(SECTOR)
+
+
 def _mark(sector: int, content: object) -> int:
     raw = content if isinstance(content, bytes) else repr(content).encode()
     return int.from_bytes(blake2b(raw, digest_size=8, key=sector.to_bytes(4, "little")).digest(), "little")
@@ -71,10 +77,12 @@ class Medium:
     digest: int = 0
 
     def sector(self, index: int) -> bytes:
-        """What it holds; of an unstable one what it held."""
+        """What it holds; of an unstable one what it held; of an unreadable one nothing that ever was."""
         odd = self.odd.get(index)
         if isinstance(odd, Unstable):
             return odd.old
+        if isinstance(odd, Unreadable):
+            return _rubble(index)
         found = self.over.get(index)
         return self.base[index * SECTOR : (index + 1) * SECTOR] if found is None else found
 
