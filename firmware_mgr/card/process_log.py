@@ -57,7 +57,7 @@ class ProcessLog:
         self._file = path.open("ab", buffering=0)
         self._opening = bytearray()
         self._pipe = -1
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of whoever reads the pipe
 
     @property
     def path(self) -> Path:
@@ -75,6 +75,7 @@ class ProcessLog:
         self._opening.clear()
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe, self._read)
         return writer
 
@@ -122,7 +123,7 @@ class ProcessLog:
             self.write(data)
 
     def _end_run(self) -> None:
-        if self._pipe >= 0:
+        if self._pipe >= 0 and self._loop is not None:
             self._loop.remove_reader(self._pipe)
             os.close(self._pipe)
             self._pipe = -1
