@@ -32,6 +32,10 @@ class Tables:
         except self.house.flash("errors").FlashFormatError:
             return NOTHING
 
+    def beyond(self, seen: Hashable) -> bool:
+        """Two copies cannot outlive an unstable one and a second cut; the next burn lays out the same."""
+        return seen in (NOTHING, self.planned(1), self.planned(2))
+
     def write(self, device: Powered) -> None:
         self.gpt.write_table(device, self.planned(2))
 
@@ -62,4 +66,4 @@ def table_operations(house: House) -> list[Operation]:
         Operation("table.repair the primary", t.holding(2, 1), t.repair, t.look),
         Operation("table.repair the backup", t.holding(2, -1), t.repair, t.look),
     ]
-    return [replace(operation, weight=0.5) for operation in operations]
+    return [replace(operation, weight=0.5, beyond=t.beyond) for operation in operations]

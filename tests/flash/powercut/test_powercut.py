@@ -24,6 +24,8 @@ from tests.flash.powercut.refusals import refuse_each
 
 #: Distinct states over all parts.
 STATES = 50_500
+#: So many are planned: some lines of our code have fewer states than their share.
+PLANNED = 66_000
 PARTS = 12
 SEED = 1
 OPERATIONS = all_operations()
@@ -32,7 +34,7 @@ OPERATIONS = all_operations()
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_every_state_after_cuts_is_whole_and_comes_back(part: int) -> None:
     owed, outcomes = 0, []
-    units = plan(OPERATIONS, STATES, part, PARTS)
+    units = plan(OPERATIONS, PLANNED, part, PARTS)
     for unit in units:
         *_, outcome = run(unit, SEED, 0 if unit.operation.weight < 0.5 else owed)
         owed += unit.quota - outcome.states
