@@ -33,7 +33,7 @@ class Window:
             raise UsageError(
                 "package cannot be read",
                 where=str(path),
-                expected="a package file, set or composite image",
+                expected="a package (.fwp), set (.fws) or composite image (.fwc)",
                 found=e.strerror,
             ) from e
         return cls(stream, 0, os.fstat(stream.fileno()).st_size)

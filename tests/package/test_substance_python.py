@@ -127,6 +127,18 @@ def test_a_path_that_the_import_system_leaves_alone_counts(tmp_path: Path) -> No
     assert substantive_signature(plain, CACHED) != substantive_signature(other, CACHED)
 
 
+def test_a_path_below_one_that_is_left_alone_is_left_alone_too() -> None:
+    """The import system does not look into a code object that has another path."""
+
+    def file(path: str) -> bytes:
+        inner = compile("def f(): pass", path, "exec")
+        middle = compile("y = 1", "/template", "exec").replace(co_consts=(inner, None))
+        outer = compile("x = 1", path, "exec").replace(co_consts=(middle, None))
+        return PYTHON_MAGIC + bytes(12) + marshal.dumps(outer)
+
+    assert substantive_signature(file("/a"), CACHED) != substantive_signature(file("/b"), CACHED)
+
+
 def test_a_constant_that_equals_the_path_counts(tmp_path: Path) -> None:
     def file(path: str, constant: str) -> bytes:
         code = compile(f"x = {constant!r}", path, "exec")
