@@ -83,7 +83,7 @@ def test_help_ends_well(name: str, run: Run) -> None:
         (
             "package inspect none",
             2,
-            ["package cannot be read", "set or composite image", "No such file"],
+            ["package cannot be read", "set (.fws) or composite image (.fwc)", "No such file"],
         ),
         ("key list", 2, ["no directory of public keys", "fwmgr key new"]),
         ("image inspect none", 2, ["not a boot image", "manifest.json", "fwmgr image build"]),
