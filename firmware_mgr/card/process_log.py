@@ -57,7 +57,7 @@ class ProcessLog:
         self._file = path.open("ab", buffering=0)
         self._opening = bytearray()
         self._pipe = -1
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def path(self) -> Path:
@@ -75,6 +75,7 @@ class ProcessLog:
         self._opening.clear()
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
+        self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._pipe, self._read)
         return writer
 
