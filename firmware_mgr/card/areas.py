@@ -115,12 +115,25 @@ def _open(device: FlashDevice, layout: FlashLayout, words: LoaderWords) -> Areas
     try:
         areas = Areas(device, layout, words, AreaState.GOOD, read_table(device))
     except FlashFormatError:
-        head = device.read(0, min(_HEAD_BYTES, device.size))
-        return Areas(device, layout, words, AreaState.BAD if any(head) else AreaState.EMPTY)
+        return Areas(device, layout, words, AreaState.EMPTY if _never_written(device) else AreaState.BAD)
     if {partition.name for partition in areas.partitions or ()} not in OUR_TABLES:
         return Areas(device, layout, words, AreaState.BAD, foreign=True)
     areas.open_stores()
     return areas
+
+
+def _never_written(device: FlashDevice) -> bool:
+    """Raises DeviceError when nothing can be read. One bad place is what a cut may leave of a table."""
+    blocks: list[bytes] = []
+    problem: DeviceError | None = None
+    for offset in range(0, min(_HEAD_BYTES, device.size), device.block_size):
+        try:
+            blocks.append(device.read(offset, device.block_size))
+        except DeviceError as e:
+            problem = e
+    if problem is not None and not blocks:
+        raise problem
+    return problem is None and not any(map(any, blocks))
 
 
 def earlier_table(device: FlashDevice, layout: FlashLayout) -> tuple[Partition, ...]:
