@@ -28,6 +28,7 @@ from firmware_mgr.master.api_snapshot import snapshot_route
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.master.catalogue_sqlite import SqliteCatalogue
+from firmware_mgr.master.composites import CompositeReader
 from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.https import HttpsServer, bulk_app, enrolment_app
 from firmware_mgr.master.intake import Intake, ReadImage, Site
@@ -41,6 +42,7 @@ from firmware_mgr.master.service_manager import ServiceManager
 from firmware_mgr.master.settings import BoardFacts, Settings, Wiring
 from firmware_mgr.master.site import NETWORK_MOVED, MasterPaths
 from firmware_mgr.master.site_root import site_trust
+from firmware_mgr.master.software_api import software_routes
 from firmware_mgr.master.trust import key_fingerprint, open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
@@ -258,6 +260,7 @@ def compose(
         ground.unix,
         site=Site(Digest(key_fingerprint(authority.certificate.public_key())), paths.trust),
     )
+    composites = CompositeReader(intake, trust, ground.unix, paths.unpack)
     link = LinkServer(master.conversation, authority.link_context(), host, ports.link, ground.listen)
     parts: list[Part] = [
         master,
@@ -266,7 +269,11 @@ def compose(
         HttpsServer(bulk, authority.link_context(), host, ports.bulk, ground.listen),
         leases,
         netboot,
-        Api(master, intake, paths.api, (snapshot_route(catalogue, paths),)),
+        Api(
+            master,
+            paths.api,
+            (snapshot_route(catalogue, paths), *software_routes(master, intake, composites)),
+        ),
     ]
     return master, parts
 

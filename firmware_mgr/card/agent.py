@@ -521,7 +521,8 @@ class Agent:
             raise DeviceError("the set is not in flash", where="store", expected=f"set {set_digest.short}")
         packages = []
         for ref in software.packages:
-            stored = self._inspection.packages.get(ref.digest)
+            found = self._inspection.packages.get(ref.digest)
+            stored = None if found is None else found.of_set(software, store, self._parts.settings.cpu)
             if stored is None or stored.bad:
                 raise DeviceError("package is not whole in flash", where=f"package {ref.name} {ref.version}")
             packages.append(InstalledPackage(ref, stored.toc, stored.modules, stored.processes))

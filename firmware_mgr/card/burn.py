@@ -121,7 +121,7 @@ class Burner:
         """Raises PeerError for what must not be burned, DeviceError for flash that cannot take it."""
         started = self.clock()
         layout = self._check_image(order)
-        packages = [self._fetch_head(ref) for ref in order.wanted.packages]
+        packages = [self._fetch_head(ref, order.wanted.features) for ref in order.wanted.packages]
         self._prepare_flash(order.erase, save_image=order.save_image)
         target = self._burn_boot(order, layout) if order.save_image else None
         self._burn_packages(order, packages, target, layout)
@@ -160,7 +160,7 @@ class Burner:
                 e.what, where=f"boot image {ref.version}", expected=e.expected, found=e.found
             ) from e
 
-    def _fetch_head(self, ref: PackageRef) -> _Package:
+    def _fetch_head(self, ref: PackageRef, features: tuple[str, ...] | None) -> _Package:
         where = f"package {ref.name} {ref.version}"
         start = self._whole(ref.digest, 0, HEADER_SIZE)
         header = parse_header(start, where)
@@ -176,7 +176,7 @@ class Burner:
             raise PeerError(
                 "package is another one", where=where, expected=f"{ref.name} {ref.version}", found=found
             )
-        return _Package(ref, header, head, toc, select(toc, self.cpu))
+        return _Package(ref, header, head, toc, select(toc, self.cpu, features=features))
 
     def _holds(self, digest: Digest) -> bool:
         """Whether our own records know the package: then it does not come from outside (SPEC-trust §6)."""

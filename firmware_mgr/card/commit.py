@@ -36,7 +36,8 @@ def needed_blobs(store: Store, trust: Trust, cpu: CpuArch) -> set[Digest] | None
             try:
                 head = store.read(entry.head)
                 toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, trust.held())
-                needed |= {entry.head, *(module.sha256 for module in content_modules(select(toc, cpu)))}
+                modules = select(toc, cpu, features=software.features)
+                needed |= {entry.head, *(module.sha256 for module in content_modules(modules))}
             except FwmgrError:
                 return None
     return needed

@@ -12,6 +12,7 @@ from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.records import EMPTY, PackageEntry, Records, read_records
 from firmware_mgr.flash.control import ControlState, read_control
 from firmware_mgr.flash.letter import Letter
+from firmware_mgr.flash.store import Store
 from firmware_mgr.link.messages import (
     AreaState,
     BootPartitionReport,
@@ -36,7 +37,8 @@ Step = Callable[[str], None]
 class StoredPackage:
     """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged.
 
-    `modules` and `processes` are those that this card gets.
+    `modules` and `processes` are those that this card gets, by the features of the first kept set that has
+    the package: the stored one before the validated one.
     """
 
     entry: PackageEntry
@@ -44,6 +46,19 @@ class StoredPackage:
     modules: tuple[Module, ...]
     bad: tuple[Module, ...]
     processes: tuple[ProcessSpec, ...]
+    features: tuple[str, ...] | None = None
+
+    def of_set(self, software: SoftwareSet, store: Store, cpu: CpuArch) -> StoredPackage:
+        """The same package as that set has it. What it has beyond `modules` is looked for, not read back."""
+        if software.features == self.features:
+            return self
+        modules = select(self.toc, cpu, features=software.features)
+        known = {module.sha256 for module in self.bad}
+        bad = tuple(
+            one for one in content_modules(modules) if one.sha256 in known or not store.has(one.sha256)
+        )
+        processes = processes_of(self.toc, modules, cpu)
+        return StoredPackage(self.entry, self.toc, modules, bad, processes, software.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +151,13 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
     bad_blobs = set(store.bad_blobs())
     found: dict[Digest, StoredPackage] = {}
     for digest, entry in records.packages.items():
+        features = _features(digest, records)
         try:
             head = store.read(entry.head)
             toc = verify_contents(
                 parse_header(head[:HEADER_SIZE]), head, trust, f"stored package {entry.ref.name}"
             )
-            modules = select(toc, cpu)
+            modules = select(toc, cpu, features=features)
         except FwmgrError:
             continue
         bad = tuple(
@@ -149,8 +165,15 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
             for module in content_modules(modules)
             if module.sha256 in bad_blobs or not store.has(module.sha256)
         )
-        found[digest] = StoredPackage(entry, toc, modules, bad, processes_of(toc, modules, cpu))
+        found[digest] = StoredPackage(entry, toc, modules, bad, processes_of(toc, modules, cpu), features)
     return found
+
+
+def _features(package: Digest, records: Records) -> tuple[str, ...] | None:
+    for software in records.kept_sets.values():
+        if any(ref.digest == package for ref in software.packages):
+            return software.features
+    return None
 
 
 def _package_report(entry: PackageEntry, stored: StoredPackage | None) -> PackageReport:

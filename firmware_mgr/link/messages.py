@@ -18,6 +18,8 @@ from firmware_mgr.model.software import SoftwareSet
 PROTOCOL_VERSION = 2
 #: A master talks to agents one version older, since flash holds old agents (design, choice 4).
 OLDEST_PROTOCOL = 1
+#: Agents of older versions know no features of software sets (SPEC-link §3).
+FEATURES_SINCE = 2
 
 LINK_PORT = 7400
 ENROL_PORT = 7401

@@ -15,9 +15,8 @@ from typing import Any
 from aiohttp import web
 
 from firmware_mgr.master.binding_api import binding_routes
+from firmware_mgr.master.board_api import board_routes
 from firmware_mgr.master.class_api import class_routes, texts
-from firmware_mgr.master.documents import PackageRecord
-from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
 from firmware_mgr.master.next_step import next_step
 from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
@@ -37,10 +36,9 @@ _STATUS: dict[type[FwmgrError], int] = {UsageError: 400, PeerError: 422, DeviceE
 class Api:
     """`also` are requests that have rooms of their own."""
 
-    def __init__(self, master: Master, intake: Intake, path: Path, also: Sequence[web.RouteDef] = ()) -> None:
+    def __init__(self, master: Master, path: Path, also: Sequence[web.RouteDef] = ()) -> None:
         self._also = also
         self._master = master
-        self._intake = intake
         self._path = path
         self._runner: web.AppRunner | None = None
 
@@ -60,14 +58,11 @@ class Api:
                 web.get("/v1/operations/{id}", self._operation),
                 web.post("/v1/operations/{id}/cancel", self._cancel),
                 web.post("/v1/burn-all", self._burn_all),
-                web.get("/v1/images", self._images),
-                web.post("/v1/images", self._add_image),
-                web.get("/v1/packages", self._packages),
-                web.post("/v1/packages", self._add_package),
                 web.get("/v1/record", self._record),
                 *settings_routes(self._master),
                 *kept_routes(self._master.kept),
                 *class_routes(self._master),
+                *board_routes(self._master),
                 *binding_routes(self._master),
                 *self._also,
             ]
@@ -166,32 +161,6 @@ class Api:
         operation = await self._master.burn_all(slots or None, renew, erase)
         return web.json_response(operation_document(operation, self._master))
 
-    async def _images(self, _request: web.Request) -> web.Response:
-        return web.json_response(
-            [_without_pieces(image.to_document()) for image in self._master.roster.images]
-        )
-
-    async def _add_image(self, request: web.Request) -> web.Response:
-        record = await self._intake.add_image(_path(await read_body(request)))
-        await self._master.load_software()
-        warnings = self._intake.warnings(record)
-        return web.json_response({**_without_pieces(record.to_document()), "warnings": warnings})
-
-    async def _packages(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._package_documents(self._master.roster.packages))
-
-    async def _add_package(self, request: web.Request) -> web.Response:
-        record = await self._intake.add_package(_path(await read_body(request)))
-        await self._master.load_software()
-        return web.json_response(self._package_documents([record])[0])
-
-    def _package_documents(self, records: Sequence[PackageRecord]) -> list[dict[str, Any]]:
-        said = self._intake.package_warnings(records)
-        return [
-            {**record.to_document(), "warnings": warnings}
-            for record, warnings in zip(records, said, strict=True)
-        ]
-
     async def _record(self, _request: web.Request) -> web.Response:
         export = await self._master.burn_log.export()
         return web.json_response(
@@ -222,20 +191,6 @@ def _slot(text: object) -> SlotId:
     return SlotId.parse(str(text))
 
 
-def _path(body: dict[str, Any]) -> Path:
-    text = body.get("path")
-    if not isinstance(text, str) or not text.startswith("/"):
-        raise UsageError("no path", expected="an absolute path of the master's machine", found=repr(text))
-    return Path(text)
-
-
-def _without_pieces(document: dict[str, Any]) -> dict[str, Any]:
-    """An image's document for people: of its root of trust the version is enough."""
-    root = document["root"]
-    short = {key: value for key, value in document.items() if key not in ("pieces", "root")}
-    return {**short, "root_version": None if root is None else root["version"]}
-
-
 def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
     """A row of `fwmgr cards`."""
     record = entry.record
@@ -245,7 +200,8 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "slot": str(record.slot),
         "address": str(master.settings.card_address(record.slot)),
         "board": record.board,
-        "class": record.card_class,
+        "class": master.wishes.said.class_name(record),
+        "location": master.wishes.said.location(record),
         "bound": entry.bound is not None,
         "cpu": None if record.cpu is None else record.cpu.value,
         "present": record.present,
@@ -258,6 +214,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "admission": record.admission.value,
         "wanted_image": None if wanted is None else wanted.boot_image.version,
         "packages": [] if wanted is None else [f"{p.name} {p.version}" for p in wanted.packages],
+        "features": None if wanted is None or wanted.features is None else list(wanted.features),
         "test_packages": _test_packages(record.wanted, master),
         "booted_from": None if entry.hello is None else entry.hello.boot_source.value,
         "boot_version": None if entry.hello is None else entry.hello.boot_version,

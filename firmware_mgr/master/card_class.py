@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from firmware_mgr.master.configuration import Configuration
+from firmware_mgr.master.configuration import Configuration, with_features
 from firmware_mgr.master.schema import Schema
 from firmware_mgr.model.selection import check_class_name
 
@@ -38,4 +38,5 @@ class ClassRecord:
         return CLASS.read(value, where)
 
 
-CLASS: Final = Schema("class", ClassRecord)
+#: Schema 1 knew no features.
+CLASS: Final = Schema("class", ClassRecord, 2, {1: with_features})

@@ -147,6 +147,8 @@ def changed(before: Configuration, body: dict[str, Any], board: str = "") -> Con
         after = replace(after, images={**after.images, **read_images(named)})
     if body.get("order") is not None:
         after = replace(after, order=PristineOrder.parse(str(body["order"])))
+    if body.get("features") is not None:
+        after = replace(after, features=tuple(sorted(set(texts(body, "features")))))
     if body.get("save_image") is not None:
         after = replace(after, save_image=body["save_image"] is True)
     return after
@@ -157,6 +159,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "images": {"images": {}},
     "order": {"order": None},
     "save_image": {"save_image": None},
+    "features": {"features": None},
 }
 
 

@@ -43,7 +43,7 @@ class CardRecord:
     """A slot and the card in it (R-1.2).
 
     What it should run is `wanted`, and `wanted_from` where its parts came from; `own` is what the user
-    says of this card alone.
+    says of this card alone, `location` what they say of where it is.
     `actual` is what its flash was last known to hold, `running` what it last said it runs, both as reported.
     `last_good` is the set it was last in service with, `rejected` are images that failed their trial here,
     `tries` the power cycles since it last served; `renewable` lets one new key in (burn-all).
@@ -70,6 +70,7 @@ class CardRecord:
     reason: str = ""
     present: bool = False
     running: dict[str, Any] | None = None
+    location: str = ""
 
     def __post_init__(self) -> None:
         if self.board is not None:
@@ -266,7 +267,13 @@ def _wish_becomes_configuration(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**after, "wanted_from": {"boot_image": origin, "packages": origin}, "own": own}
 
 
-CARD: Final = Schema("card", CardRecord, 2, {1: _wish_becomes_configuration})
+def _with_features_and_location(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 2 knew neither."""
+    origin = {**fields["wanted_from"], "features": Origin.DEFAULT.value}
+    return {**fields, "own": {**fields["own"], "features": None}, "wanted_from": origin, "location": ""}
+
+
+CARD: Final = Schema("card", CardRecord, 3, {1: _wish_becomes_configuration, 2: _with_features_and_location})
 #: Schema 1 did not know whom an image's card believes, schema 2 no root of trust.
 IMAGE: Final = Schema(
     "image",

@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from firmware_mgr.link.messages import BootPieces
 from firmware_mgr.master.believed import signed_package, warnings_by
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.catalogue import Catalogue, Put
-from firmware_mgr.master.documents import ImageRecord, PackageRecord, StoredFile
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.master.documents import PACKAGES, ImageRecord, PackageRecord, StoredFile
+from firmware_mgr.master.likeness import is_alike
+from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, Digest
 from firmware_mgr.model.software import BootImageRef
+from firmware_mgr.package.contents import TableOfContents
 from firmware_mgr.package.head import signed_contents
 from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.reader import PackageFile
@@ -52,6 +55,28 @@ class Site:
 ReadFolder = Callable[[Path], ReadImage]
 
 
+class News(Enum):
+    """What became of something that came (docs/COMPOSITES.md, "Equal signatures")."""
+
+    ADDED = "added"
+    KNOWN = "there already"
+    BUILT_AGAIN = "built again"  # the stored one stays the current one
+    SAME_FILES = "same files"  # as another version
+
+    @property
+    def is_new(self) -> bool:
+        return self in (News.ADDED, News.SAME_FILES)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenPackage:
+    """`record` is the stored one when nothing is new; `same_as` the version that has the same files."""
+
+    record: PackageRecord
+    news: News
+    same_as: str = ""
+
+
 class Intake:
     def __init__(
         self,
@@ -72,16 +97,22 @@ class Intake:
 
     async def add_image(self, folder: Path) -> ImageRecord:
         """Raises UsageError or PeerError with what is wrong with the folder; nothing is added then."""
-        read = await asyncio.to_thread(self._read_folder, folder)
+        record = await asyncio.to_thread(self.take_image, folder)
+        await self._catalogue.transact([], [Put(record.key, record.to_document())])
+        return record
+
+    def take_image(self, folder: Path) -> ImageRecord:
+        """Check a boot image's folder and keep its bytes; the record is still to be written. Blocks."""
+        read = self._read_folder(folder)
         self._check_site(read, folder)
-        await asyncio.to_thread(self._blobs.add, read.partition, read.ref.digest)
+        self._blobs.add(read.partition, read.ref.digest)
         for path, digest, _ in read.files.values():
-            await asyncio.to_thread(self._blobs.add, path, digest)
+            self._blobs.add(path, digest)
         ref = read.ref
         files = tuple(
             StoredFile(name, digest, length) for name, (_, digest, length) in sorted(read.files.items())
         )
-        record = ImageRecord(
+        return ImageRecord(
             ref.board,
             ref.version,
             ref.digest,
@@ -94,8 +125,6 @@ class Intake:
             None if read.root is None else read.root.document(),
             read.takes_test,
         )
-        await self._catalogue.transact([], [Put(record.key, record.to_document())])
-        return record
 
     def _check_site(self, read: ReadImage, folder: Path) -> None:
         if read.authority not in (None, self._site.authority):
@@ -127,20 +156,52 @@ class Intake:
         """What a user should know of each package, by the site's trust of today."""
         return [warnings_by(self._trust, [package]) for package in packages]
 
-    async def add_package(self, file: Path) -> PackageRecord:
+    async def add_package(self, file: Path) -> TakenPackage:
         """Raises UsageError, PackageFormatError or PackageRefused; nothing is added then."""
-        trust = self._trust()
-        record = await asyncio.to_thread(self._check_package, file, trust)
-        known = await self._catalogue.get(record.key)
-        if known is None:  # it comes from outside
-            trust.check_package(signed_package(record), record.signed_by, str(file))
-        await asyncio.to_thread(self._blobs.add, file, record.digest)
-        if known is not None:
-            return PackageRecord.from_document(known.value, known.key)
-        await self._catalogue.transact([], [Put(record.key, record.to_document())])
-        return record
+        stored = await self.stored_packages()
+        taken = await asyncio.to_thread(self.take_package, file, stored)
+        if taken.news.is_new:
+            await self._catalogue.transact([], [Put(taken.record.key, taken.record.to_document())])
+        return taken
 
-    def _check_package(self, file: Path, trust: Trust) -> PackageRecord:
+    async def stored_packages(self) -> list[PackageRecord]:
+        """All that the catalogue has."""
+        listing = await self._catalogue.list(PACKAGES)
+        return [PackageRecord.from_document(document.value, document.key) for document in listing]
+
+    def take_package(self, file: Path, stored: Sequence[PackageRecord]) -> TakenPackage:
+        """Check a package and keep its bytes when it is new; its record is still to be written. Blocks."""
+        trust = self._trust()
+        record, table = self._check_package(file, trust)
+        known = next((one for one in stored if one.key == record.key), None)
+        if known is not None:
+            self._blobs.add(file, record.digest)  # which mends damaged bytes
+            return TakenPackage(known, News.KNOWN)
+        trust.check_package(signed_package(record), record.signed_by, str(file))  # it comes from outside
+        alike = self._alike(record, table, stored, trust)
+        if alike is not None and alike.version == record.version:
+            return TakenPackage(alike, News.BUILT_AGAIN)
+        self._blobs.add(file, record.digest)
+        if alike is not None:
+            return TakenPackage(record, News.SAME_FILES, alike.version)
+        return TakenPackage(record, News.ADDED)
+
+    def _alike(
+        self, record: PackageRecord, table: TableOfContents, stored: Sequence[PackageRecord], trust: Trust
+    ) -> PackageRecord | None:
+        """The current package of that name, when the new one is nothing else and it may stay current."""
+        named = [one for one in stored if one.name == record.name and one.cpus == record.cpus]
+        current = max(named, key=lambda one: one.added_at, default=None)
+        if current is None or current.is_test != record.is_test or current.format != record.format:
+            return None
+        try:
+            trust.held().check_package(signed_package(current), current.signed_by, current.name)
+            with PackageFile.open_to_show(self._blobs.path(current.digest)) as package:
+                return current if is_alike(package.toc, table) else None
+        except FwmgrError:
+            return None  # it is not accepted any more, or its bytes are damaged
+
+    def _check_package(self, file: Path, trust: Trust) -> tuple[PackageRecord, TableOfContents]:
         with PackageFile.open(file, trust.held()) as package:
             package.check_content()
             ref = package.reference()
@@ -159,9 +220,10 @@ class Intake:
             "signed_by": signed_by,
             "role": role.value,
         }
-        return PackageRecord(
+        record = PackageRecord(
             ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents, version
         )
+        return record, toc
 
 
 def _flat_keys(trust: Trust) -> list[str]:

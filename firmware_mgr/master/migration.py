@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from firmware_mgr.master.batch import COMMIT, PART
 from firmware_mgr.master.binding import BINDING
+from firmware_mgr.master.board_wish import BOARD, PREFERENCES
 from firmware_mgr.master.card_class import CLASS
 from firmware_mgr.master.catalogue_file import prepare_file, storage_errors
+from firmware_mgr.master.composite import COMPOSITE
 from firmware_mgr.master.documents import CARD, IMAGE, OPERATION, PACKAGE
 from firmware_mgr.master.files import sync_directory
 from firmware_mgr.master.leases import LEASE
@@ -38,6 +41,11 @@ SCHEMAS: Final[tuple[Schema[Any], ...]] = (
     ENTRY,
     HEAD_OF_RECORD,
     SETTINGS_SCHEMA,
+    BOARD,
+    PREFERENCES,
+    COMPOSITE,
+    PART,
+    COMMIT,
 )
 
 

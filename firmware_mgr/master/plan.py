@@ -5,7 +5,7 @@ Who decides which are picked is `wanted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.model.errors import UsageError
@@ -36,11 +36,17 @@ def newest_image_ref(board: str, images: Sequence[ImageRecord]) -> BootImageRef:
     return image.ref
 
 
-def newest_packages(cpu: str, packages: Iterable[PackageRecord]) -> tuple[PackageRef, ...]:
-    """The newest version of every package that has modules for the CPU, the one added last first."""
+def newest_packages(
+    cpu: str, packages: Iterable[PackageRecord], preferred: Mapping[str, str] | None = None
+) -> tuple[PackageRef, ...]:
+    """The preferred version, or the newest, of every package that has modules for the CPU; what was added
+    last first. A preferred version that is not there leaves its package out.
+    """
     newest: dict[str, PackageRecord] = {}
     for package in packages:
         if cpu not in package.cpus and NEUTRAL_CPU not in package.cpus:
+            continue
+        if preferred and preferred.get(package.name, package.version) != package.version:
             continue
         known_one = newest.get(package.name)
         if known_one is None or package.added_at >= known_one.added_at:

@@ -1,17 +1,17 @@
 """Boot images and packages that leave the catalogue, and who still refers to one. The rules are pure.
 
-Knows cards' records and classes. What a card's flash holds is its own: it is not a reference, unless the card
-is to go back to it.
+Knows cards' records, and what was said of classes, boards and preferences. What a card's flash holds is its
+own: it is not a reference, unless the card is to go back to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
 from firmware_mgr.master.plan import is_called
+from firmware_mgr.master.said import Said
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.software import SoftwareSet
 
@@ -19,7 +19,7 @@ from firmware_mgr.model.software import SoftwareSet
 def who_refers(
     record: ImageRecord | PackageRecord,
     cards: Iterable[CardRecord],
-    classes: Iterable[ClassRecord],
+    users: Said,
     left: Sequence[ImageRecord | PackageRecord],
 ) -> list[str]:
     """Sentences on who refers to it. `left` is what would be there without it: a name that one of these has
@@ -36,9 +36,20 @@ def who_refers(
             said.append(f"slot {card.slot} names it (fwmgr card set {card.slot} {clear})")
     said += [
         f"class {one.name} names it (fwmgr class set {one.name} {clear})"
-        for one in classes
+        for one in users.classes.values()
         if _names(one.configuration, record, left)
     ]
+    said += [
+        f"board {one.board} names it (fwmgr board set {one.board} {clear})"
+        for one in users.boards.values()
+        if _names(one.configuration, record, left)
+    ]
+    preferred = Configuration(
+        tuple(f"{name}={version}" for name, version in users.preferred.packages.items()),
+        users.preferred.images,
+    )
+    if _names(preferred, record, left):
+        said.append("it is the preferred version (fwmgr prefer --clear …)")
     return said
 
 

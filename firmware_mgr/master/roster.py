@@ -12,10 +12,11 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from firmware_mgr.link.messages import Hello
+from firmware_mgr.master.batch import Batches
 from firmware_mgr.master.binding import BindingRecord
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.card_life import CardLife
-from firmware_mgr.master.catalogue import Catalogue, Put
+from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.documents import (
     CARDS,
     IMAGES,
@@ -30,7 +31,7 @@ from firmware_mgr.master.operations import Traffic
 from firmware_mgr.master.plan import newest_image
 from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.model.errors import UsageError
-from firmware_mgr.model.ids import Digest, MacAddress, SlotId
+from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.pristine import STORE_FIRST, Provisioning
 from firmware_mgr.model.software import BootImageRef, SoftwareSet
@@ -38,9 +39,6 @@ from firmware_mgr.netboot.relay import RelayPort
 from firmware_mgr.netboot.served import Blob, ServedCard
 
 log = logging.getLogger(__name__)
-
-#: Cards that are written in one transaction: the catalogue takes 128 changes, and 1 MiB.
-MAX_PUTS = 32
 
 #: Power cycles by the master without a word from the card, as many as come before the lever by default.
 SILENT_CYCLES = 4
@@ -86,6 +84,7 @@ class Roster:
         self, catalogue: Catalogue, blobs: BlobStore, boards: dict[str, BoardFacts], settings: Settings
     ) -> None:
         self._catalogue = catalogue
+        self._batches = Batches(catalogue)
         self._blobs = blobs
         self._boards = boards
         self._settings = settings
@@ -109,7 +108,11 @@ class Roster:
         return entry
 
     async def load(self, now: float) -> None:
-        """Read cards, images and packages. Cards keep their states; their deadlines run anew from `now`."""
+        """Read cards, images and packages. Cards keep their states; their deadlines run anew from `now`.
+
+        What an earlier master had begun to write and had decided on is carried through before.
+        """
+        await self._batches.take_up()
         for document in await self._catalogue.list(CARDS):
             record = CardRecord.from_document(document.value, document.key)
             life = CardLife(record.state, now, record.tries, record.reason)
@@ -127,12 +130,9 @@ class Roster:
         await self.write_all([(entry, changes)], now)
 
     async def write_all(
-        self, changes: Sequence[tuple[Entry, dict[str, Any]]], now: float, others: Sequence[Put] = ()
+        self, changes: Sequence[tuple[Entry, dict[str, Any]]], now: float, others: Sequence[Put | Delete] = ()
     ) -> None:
-        """The same for several cards, with other documents: in one transaction as long as one holds them.
-
-        Should a master die between two, `others` have not been written and the user asks again.
-        """
+        """The same for several cards, with other documents: all, or none."""
         records = []
         for entry, fields in changes:
             life = entry.life
@@ -140,17 +140,26 @@ class Roster:
                 entry.record, **fields, state=life.state, reason=life.reason, tries=life.tries, updated_at=now
             )
             records.append((entry, renewed))
-        puts = [*(Put(record.key, record.to_document()) for _, record in records), *others]
-        for start in range(0, len(puts), MAX_PUTS):
-            await self._catalogue.transact([], puts[start : start + MAX_PUTS])
+        puts: list[Put | Delete] = [
+            *(Put(record.key, record.to_document()) for _, record in records),
+            *others,
+        ]
+        await self._batches.apply(puts)
         for entry, record in records:
             entry.record = record
 
     def make(self, slot: SlotId, now: float) -> Entry:
         """A slot that nothing was known of; it is not written yet."""
-        entry = Entry(CardRecord(slot, now), CardLife(CardState.ABSENT, now))
-        self._entries[slot] = entry
+        entry = self.blank(slot, now)
+        self.register(entry)
         return entry
+
+    def blank(self, slot: SlotId, now: float) -> Entry:
+        """An entry that is not the roster's yet."""
+        return Entry(CardRecord(slot, now), CardLife(CardState.ABSENT, now))
+
+    def register(self, entry: Entry) -> None:
+        self._entries[entry.slot] = entry
 
     async def seen(self, sight: SlotSight, now: float) -> Entry:
         """The entry of a slot that the slot register names; made when it is new.
@@ -167,6 +176,11 @@ class Roster:
             cpu = None if board is None else board.cpu
             await self.write(entry, now, mac=sight.mac, board=sight.board, cpu=cpu, present=sight.present)
         return entry
+
+    @property
+    def cpus(self) -> dict[str, CpuArch]:
+        """Of each board that this master knows."""
+        return {name: board.cpu for name, board in self._boards.items()}
 
     def board_provisioning(self, entry: Entry) -> Provisioning:
         """What the card's board file says."""

@@ -20,6 +20,8 @@ from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.catalogue import Catalogue, Delete
+from firmware_mgr.master.composite_desk import CompositeDesk, Entered
+from firmware_mgr.master.composites import TakenComposite
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.conversation import Conversation
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
@@ -90,7 +92,8 @@ class Master:
         self.wishes = Wishes(self.roster, catalogue, clock, self._busy)
         self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
-        self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock)
+        self.composites = CompositeDesk(self.roster, self.wishes, catalogue, settings, clock)
+        self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock, self.wishes.class_name)
         self.kept = KeptDesk(self.roster)
         self.conversation = Conversation(
             self.engine,
@@ -109,6 +112,7 @@ class Master:
         """Take up what an earlier master left, then work."""
         await self.roster.load(self.engine.clock())
         await self.wishes.load()
+        await self.composites.load()
         await self.bindings.load()
         await self.desk.load()
         await self.slot_settings.load()
@@ -196,7 +200,7 @@ class Master:
 
     def select(self, terms: Sequence[str]) -> list[SlotId]:
         """The slots that a selector names. Raises UsageError."""
-        return self.wishes.select(terms)
+        return self.composites.select(terms)
 
     async def want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
         """Change what a slot should run by itself; what is not named stays. It is taken at the next boot."""
@@ -304,6 +308,11 @@ class Master:
             if entry.life.state in (CardState.HELD, CardState.FAILED):
                 self.engine.drop_link(entry)
 
+    async def enter_composite(self, taken: TakenComposite) -> Entered:
+        """A composite that was read comes into the catalogue, whole or not at all. Raises UsageError."""
+        entered: Entered = await self.change_classes(lambda: self.composites.enter(taken))
+        return entered
+
     async def remove_image(self, board: str, version: str) -> ImageRecord:
         """Take a boot image out of the catalogue. Raises UsageError that says who refers to it."""
 
@@ -332,8 +341,7 @@ class Master:
         known: list[ImageRecord | PackageRecord] = [*self.roster.images, *self.roster.packages]
         left = [one for one in known if one not in records]
         cards = [entry.record for entry in self.roster]
-        classes = list(self.wishes.classes.values())
-        said = [line for record in records for line in who_refers(record, cards, classes, left)]
+        said = [line for record in records for line in who_refers(record, cards, self.wishes.said, left)]
         check_unused(what, list(dict.fromkeys(said)))
         await self._catalogue.transact([], [Delete(record.key) for record in records])
         await self.roster.load_software()

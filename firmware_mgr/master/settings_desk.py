@@ -15,6 +15,7 @@ from firmware_mgr.link.service import CONTENT_PIECE, Settings, SettingsFile, Set
 from firmware_mgr.link.session import SessionState
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
+from firmware_mgr.master.documents import CardRecord
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.sealed import SealedFiles
 from firmware_mgr.master.site_settings import (
@@ -75,12 +76,18 @@ class SettingsDesk:
     """Use `load` first. What changes runs in turn with everything else of the master."""
 
     def __init__(
-        self, roster: Roster, catalogue: Catalogue, sealed: SealedFiles | None, clock: Callable[[], float]
+        self,
+        roster: Roster,
+        catalogue: Catalogue,
+        sealed: SealedFiles | None,
+        clock: Callable[[], float],
+        class_name: Callable[[CardRecord], str | None] = lambda card: card.card_class,
     ) -> None:
         self._roster = roster
         self._catalogue = catalogue
         self._sealed = sealed
         self._clock = clock
+        self._class_name = class_name
         self._records: dict[str, SettingsRecord] = {}
         #: By owners: the digest of what they have together, and whether that is nothing at all.
         self._digests: dict[tuple[str, ...], tuple[Digest, bool]] = {}
@@ -205,8 +212,9 @@ class SettingsDesk:
     def _owners(self, entry: Entry) -> tuple[str, ...]:
         """Those of whom there are settings, the class before the slot."""
         owners = [slot_owner(entry.slot)]
-        if entry.record.card_class is not None:
-            owners.insert(0, class_owner(entry.record.card_class))
+        name = self._class_name(entry.record)
+        if name is not None:
+            owners.insert(0, class_owner(name))
         return tuple(owner for owner in owners if owner in self._records)
 
     def _wanted(self, entry: Entry) -> tuple[Digest, bool]:

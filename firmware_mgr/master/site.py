@@ -30,6 +30,11 @@ class MasterPaths:
         return self.directory / "blobs"
 
     @property
+    def unpack(self) -> Path:
+        """Where composite images are taken apart; emptied by each master."""
+        return self.directory / "unpack"
+
+    @property
     def authority(self) -> Path:
         """The authority's and the record's private keys: for this master only."""
         return self.directory / "authority"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from firmware_mgr.link.messages import AreaState, BootSource, FlashReport, Hello, Stored
+from firmware_mgr.link.messages import FEATURES_SINCE, AreaState, BootSource, FlashReport, Hello, Stored
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.pristine import STORE_FIRST, PristineOrder, Provisioning
 from firmware_mgr.model.software import SoftwareSet
@@ -78,20 +78,27 @@ def within_reach(verdict: Verdict, hello: Hello, formats: Mapping[Digest, int]) 
     target = verdict.target
     if verdict.ruling is not Ruling.BURN or target is None:
         return verdict
-    for package in target.packages:
-        if formats.get(package.digest, 1) > hello.package_format:
-            break
-    else:
+    reason = _out_of_reach(hello, target, formats)
+    if not reason:
         return verdict
     image = target.boot_image.version
-    reason = (
-        f"package {package.name} {package.version} is of format {formats[package.digest]}, "
-        f"and the agent in image {hello.boot_version} reads formats up to {hello.package_format}"
-    )
     if hello.boot_source is BootSource.NETBOOT and hello.boot_version == image:
         reason += ": want an image built by this version of fwmgr, or an older package"
         return replace(verdict, ruling=Ruling.HOLD, reason=reason, target=None)
     return replace(verdict, ruling=Ruling.NETBOOT, reason=f"{reason}: image {image} is to come up first")
+
+
+def _out_of_reach(hello: Hello, target: SoftwareSet, formats: Mapping[Digest, int]) -> str:
+    """What of the set the agent cannot read; empty when it can."""
+    for package in target.packages:
+        if formats.get(package.digest, 1) > hello.package_format:
+            return (
+                f"package {package.name} {package.version} is of format {formats[package.digest]}, "
+                f"and the agent in image {hello.boot_version} reads formats up to {hello.package_format}"
+            )
+    if target.features is not None and hello.protocol < FEATURES_SINCE:
+        return f"the set asks for features, and the agent in image {hello.boot_version} knows none"
+    return ""
 
 
 def _running(hello: Hello) -> SoftwareSet | None:
@@ -206,7 +213,16 @@ def packages_lacking(hello: Hello, target: SoftwareSet) -> str:
     lack = _store_lacking(hello.flash, target)
     if not lack and target.digest not in {known.digest for known in hello.sets}:
         lack = f"set {target.digest.short} is not recorded"
-    return lack
+    return lack or _read_otherwise(hello, target)
+
+
+def _read_otherwise(hello: Hello, target: SoftwareSet) -> str:
+    """A card reads a package back by the features of the first of its sets that has it (SPEC-link §3)."""
+    for package in target.packages:
+        reading = next((known for known in hello.sets if package in known.packages), target)
+        if reading.features != target.features:
+            return f"package {package.name} {package.version} was read back for other features"
+    return ""
 
 
 def _store_lacking(flash: FlashReport, target: SoftwareSet) -> str:

@@ -1,16 +1,19 @@
-"""What a card should run: what its own configuration says, else its class's, else the newest that fits.
+"""What a card should run: what its own configuration says, else its class's, else its board's, else the
+preferred or newest that fits.
 
-Pure. Knows configurations, boot images and packages as the catalogue lists them. The two tables at the top
-are the whole of the precedence; the third says what a swapped card takes over (docs/CLASSES.md).
+Pure. Knows configurations, boot images and packages as the catalogue lists them. WHO_DECIDES is the whole of
+the precedence; the table at the end says what a swapped card takes over (docs/CLASSES.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from firmware_mgr.master import plan
 from firmware_mgr.master.believed import check_trusted
+from firmware_mgr.master.board_wish import Preferred
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration, Origin, WantedFrom
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
@@ -19,24 +22,8 @@ from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
 
-#: (the card's own configuration names images, one of them for this board, the class names one for this board)
-#: -> who decides. None: the slot is meant for another board.
-_IMAGE_FROM: dict[tuple[bool, bool, bool], Origin | None] = {
-    (False, False, False): Origin.DEFAULT,
-    (False, False, True): Origin.CLASS,
-    (True, True, False): Origin.CARD,
-    (True, True, True): Origin.CARD,
-    (True, False, False): None,
-    (True, False, True): None,
-}
-
-#: (the card's own configuration names packages, the class does) -> who decides.
-_PACKAGES_FROM: dict[tuple[bool, bool], Origin] = {
-    (False, False): Origin.DEFAULT,
-    (False, True): Origin.CLASS,
-    (True, False): Origin.CARD,
-    (True, True): Origin.CARD,
-}
+#: The first of these that says something decides; when none does, what is preferred or newest.
+WHO_DECIDES: Final = (Origin.CARD, Origin.CLASS, Origin.BOARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +40,20 @@ class Place:
     kept: SoftwareSet | None = None
     kept_from: WantedFrom = field(default_factory=WantedFrom)
     held: frozenset[Digest] = frozenset()
+    of_board: Configuration = field(default_factory=Configuration)
+    preferred: Preferred = field(default_factory=Preferred)
 
     @property
     def of_class(self) -> Configuration:
         return Configuration() if self.card_class is None else self.card_class.configuration
+
+    def says(self, origin: Origin) -> Configuration:
+        """What that one of WHO_DECIDES says."""
+        return {Origin.CARD: self.own, Origin.CLASS: self.of_class, Origin.BOARD: self.of_board}[origin]
+
+    def decides(self, about: Callable[[Configuration], bool]) -> Origin:
+        """Who is the first to say something about it."""
+        return next((origin for origin in WHO_DECIDES if about(self.says(origin))), Origin.DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,8 @@ class Wanted:
 def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]) -> Wanted:
     """Raises UsageError that names slot, what does not fit, and the next step."""
     image_from = image_origin(place)
-    packages_from = _PACKAGES_FROM[(place.own.packages is not None, place.of_class.packages is not None)]
+    packages_from = place.decides(lambda said: said.packages is not None)
+    features_from = place.decides(lambda said: said.features is not None)
     kept = place.kept if place.kept is not None and place.kept.boot_image.board == place.board else None
     if kept is not None and (image_from, place.kept_from.boot_image) == (Origin.DEFAULT, Origin.DEFAULT):
         boot_image = kept.boot_image
@@ -81,21 +79,21 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
         image = next((one for one in images if one.ref == boot_image), None)
         takes_test = image is not None and image.takes_test
         choice = [package for package in packages if takes_test or not package.is_test]
-        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice)
+        preferred = place.preferred.packages
+        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice, preferred)
     else:
-        chosen = place.own if packages_from is Origin.CARD else place.of_class
-        refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())
-    software = SoftwareSet(boot_image, refs)
+        wishes = place.says(packages_from).packages or ()
+        refs = tuple(_package(place, wish, packages_from, packages) for wish in wishes)
+    features = None if features_from is Origin.DEFAULT else place.says(features_from).features
+    software = SoftwareSet(boot_image, refs, features)
     check_trusted(place.slot, software, images, packages, place.held)
-    return Wanted(software, WantedFrom(image_from, packages_from))
+    return Wanted(software, WantedFrom(image_from, packages_from, features_from))
 
 
 def image_origin(place: Place) -> Origin:
     """Who names the boot image. Raises UsageError for a card whose board does not fit the slot."""
-    own, of_class = place.own.images, place.of_class.images
-    origin = _IMAGE_FROM[(bool(own), place.board in own, place.board in of_class)]
-    if origin is None:
-        meant = ", ".join(sorted(own))
+    if place.own.images and place.board not in place.own.images:
+        meant = ", ".join(sorted(place.own.images))
         raise UsageError(
             "card of a wrong type",
             where=f"slot {place.slot}",
@@ -104,27 +102,30 @@ def image_origin(place: Place) -> Origin:
             hint=f"put such a card there, or: fwmgr card set {place.slot} --image VERSION, "
             f"or: fwmgr card clear {place.slot}",
         )
-    return origin
+    return place.decides(lambda said: place.board in said.images)
 
 
 def _image(place: Place, origin: Origin, images: Sequence[ImageRecord]) -> BootImageRef:
+    preferred = place.preferred.images.get(place.board)
     try:
-        if origin is Origin.DEFAULT:
-            return plan.newest_image_ref(place.board, images)
-        version = (place.own if origin is Origin.CARD else place.of_class).images[place.board]
-        return plan.pick_image(place.board, version, images).ref
+        if origin is not Origin.DEFAULT:
+            return plan.pick_image(place.board, place.says(origin).images[place.board], images).ref
+        if preferred is not None:
+            return plan.pick_image(place.board, preferred, images).ref
+        return plan.newest_image_ref(place.board, images)
     except UsageError as e:
         where, hint = f"slot {place.slot}, board {place.board}", e.hint or _who(place, origin)
         raise UsageError(e.what, where=where, expected=e.expected, found=e.found, hint=hint) from e
 
 
 def _package(place: Place, wish: str, origin: Origin, packages: Sequence[PackageRecord]) -> PackageRef:
-    """The files for this card's CPU of the version that is wished for, or of the newest one."""
+    """The files for this card's CPU of the version that is wished for, or of the preferred or newest one."""
     name, _, version = wish.partition("=")
     where = f"slot {place.slot}, package {wish}"
     named = [package for package in packages if package.name == name]
     if not version and named:
-        version = max(named, key=lambda package: package.added_at).version
+        newest = max(named, key=lambda package: package.added_at).version
+        version = place.preferred.packages.get(name, newest)
     fitting = [package for package in named if package.version == version]
     if not fitting:
         known = ", ".join(sorted({f"{one.name}={one.version}" for one in named or packages})) or "none"
@@ -149,14 +150,21 @@ def _package(place: Place, wish: str, origin: Origin, packages: Sequence[Package
 def _who(place: Place, origin: Origin) -> str:
     if origin is Origin.CLASS and place.card_class is not None:
         return f"class {place.card_class.name} names it: fwmgr class show {place.card_class.name}"
+    if origin is Origin.BOARD:
+        return f"what is said of board {place.board} names it: fwmgr board show {place.board}"
+    if origin is Origin.DEFAULT:
+        return "it is the preferred version: fwmgr prefer"
     return f"the slot's own configuration names it: fwmgr card {place.slot}"
 
 
 def provisioning(
-    own: Configuration, of_class: Configuration, of_board: Provisioning
+    own: Configuration, of_class: Configuration, by_board: Configuration, of_board: Provisioning
 ) -> tuple[Provisioning, Origin]:
-    """How the card is provisioned, and who chose the order. Each question goes down the line by itself."""
-    asked = [(Origin.CARD, own), (Origin.CLASS, of_class)]
+    """How the card is provisioned, and who chose the order. Each question goes down the line by itself.
+
+    `of_board` is what the board file says, `by_board` what users said of the board.
+    """
+    asked = [(Origin.CARD, own), (Origin.CLASS, of_class), (Origin.BOARD, by_board)]
     order, origin = next(
         ((one.order, origin) for origin, one in asked if one.order is not None),
         (of_board.order, Origin.BOARD),

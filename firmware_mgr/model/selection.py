@@ -1,4 +1,5 @@
-"""Which cards a command is for: `3`, `2/3`, `1-4`, `2/1-8`, `2/*`, `all`, `board:NAME`, a class's name. Pure.
+"""Which cards a command is for: `3`, `2/3`, `1-4`, `2/1-8`, `2/*`, `all`, `board:NAME`, `composite:NAME`, a
+class's name. Pure.
 
 The one place where such words are read. A selector is a list of terms with commas; a card that several terms
 name is meant once. Knows slots, boards and names of classes; not what is done to the cards.
@@ -7,7 +8,7 @@ name is meant once. Knows slots, boards and names of classes; not what is done t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from firmware_mgr.model.errors import UsageError
@@ -17,7 +18,7 @@ ALL = "all"
 _BOARD = "board:"
 _RANGE = re.compile(r"(?:(?P<shelf>[1-9][0-9]{0,3})/)?(?P<first>[1-9][0-9]{0,3})-(?P<last>[1-9][0-9]{0,3})")
 _SHELF = re.compile(r"(?P<shelf>[1-9][0-9]{0,3})/\*")
-_FORMS = "slots (3, 2/3), ranges (1-4, 2/1-8), shelves (2/*), all, board:NAME, or a class"
+_FORMS = "slots (3, 2/3), ranges (1-4, 2/1-8), shelves (2/*), all, board:NAME, composite:NAME, or a class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,21 @@ def check_class_name(text: str) -> str:
     return text
 
 
-def select(terms: Sequence[str], candidates: Iterable[Candidate], classes: Iterable[str]) -> list[SlotId]:
-    """The slots that the terms name, in order of slots.
+def select(
+    terms: Sequence[str],
+    candidates: Iterable[Candidate],
+    classes: Iterable[str],
+    sets: Mapping[str, Collection[SlotId]] | None = None,
+) -> list[SlotId]:
+    """The slots that the terms name, in order of slots. `sets` are slots that a term with a colon names.
 
     Raises UsageError for a term that cannot be read, and for one that names nobody.
     """
     known, named = list(candidates), set(classes)
     found: set[SlotId] = set()
     for term in [part.strip() for text in terms for part in text.split(",")]:
-        meant = _meant(term, known, named)
+        listed = (sets or {}).get(term)
+        meant = _meant(term, known, named) if listed is None else {one.slot for one in known} & set(listed)
         if not meant:
             slots = ", ".join(str(slot) for slot in sorted(one.slot for one in known)[:20]) or "none"
             raise UsageError("selects no card", where=term, expected=f"some of the slots {slots}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +17,8 @@ from firmware_mgr.model.ids import Digest, check_name, check_version
 
 #: Bytes of one file.
 MAX_LENGTH = 2**63 - 1
+#: Features of one set (as card information has them, SPEC-package §10.4).
+MAX_FEATURES = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,18 @@ class PackageRef:
 
 @dataclass(frozen=True, slots=True)
 class SoftwareSet:
-    """A boot image and an ordered list of packages: all that a card runs."""
+    """A boot image and an ordered list of packages: all that a card runs.
+
+    `features` are the groups of modules that are asked for, sorted; None: those that are wanted anyway.
+    """
 
     boot_image: BootImageRef
     packages: tuple[PackageRef, ...]
+    features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.features is not None:
+            check_features(self.features)
         names = [package.name for package in self.packages]
         if len(names) != len(set(names)):
             raise UsageError("a package stands twice in a software set", found=", ".join(names))
@@ -109,19 +117,38 @@ class SoftwareSet:
         return frozenset({self.boot_image.digest, *(package.digest for package in self.packages)})
 
     def document(self) -> dict[str, Any]:
-        return {
+        """Without features as it was before there were any, so that digests stay."""
+        document: dict[str, Any] = {
             "boot_image": self.boot_image.document(),
             "packages": [package.document() for package in self.packages],
         }
+        return document if self.features is None else {**document, "features": list(self.features)}
 
     @classmethod
     def from_document(cls, doc: Mapping[str, Any]) -> Self:
         """Raises PeerError when a field is missing or wrong."""
         try:
             packages = tuple(PackageRef.from_document(item) for item in doc["packages"])
-            return cls(BootImageRef.from_document(doc["boot_image"]), packages)
+            features = None
+            if "features" in doc:
+                if not isinstance(doc["features"], list) or len(doc["features"]) > MAX_FEATURES:
+                    raise TypeError(f"expected a list of at most {MAX_FEATURES} features")
+                features = tuple(_text(item) for item in doc["features"])
+            return cls(BootImageRef.from_document(doc["boot_image"]), packages, features)
         except (KeyError, TypeError, UsageError) as e:
             raise PeerError("not a software set", found=f"{e!s}") from e
+
+
+def check_features(features: Sequence[str], where: str = "") -> None:
+    """Raises UsageError unless they are names of groups, sorted, each once, and not too many."""
+    for name in features:
+        check_name(name, "group")
+    if list(features) != sorted(set(features)):
+        raise UsageError("features are not sorted and unique", where=where, found=", ".join(features)[:200])
+    if len(features) > MAX_FEATURES:
+        raise UsageError(
+            "too many features", where=where, expected=f"{MAX_FEATURES} at most", found=len(features)
+        )
 
 
 def _text(raw: object) -> str:

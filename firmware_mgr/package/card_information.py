@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId, check_name, check_version
+from firmware_mgr.model.software import MAX_FEATURES, check_features
 from firmware_mgr.package.bundle import MAX_INFORMATION
 from firmware_mgr.package.errors import PackageFormatError
 from firmware_mgr.package.paths import has_control
@@ -191,10 +192,9 @@ def _wish(fields: Mapping[str, Any], where: str) -> CardWish:
         if len(names) != len(set(names)):
             raise UsageError("a package is named twice", where=where, found=", ".join(names)[:200])
     if "features" in fields:
-        items = _entries(fields["features"], where, MAX_WISHES)
-        features = tuple(check_name(_text(item, where), "group") for item in items)
-        if list(features) != sorted(set(features)):
-            raise UsageError("features are not sorted and unique", where=where)
+        items = _entries(fields["features"], where, MAX_FEATURES)
+        features = tuple(_text(item, where) for item in items)
+        check_features(features, where)
     return CardWish(_versions(fields.get("images", {}), where, _board), packages, features)
 
 

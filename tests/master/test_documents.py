@@ -12,6 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.board_wish import BoardRecord, Preferred
+from firmware_mgr.master.card_class import ClassRecord
+from firmware_mgr.master.composite import CompositeRecord, TargetRecord
+from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.documents import (
     CARD,
     IMAGE,
@@ -52,6 +56,26 @@ CARD_3 = CardRecord(
     reason="",
     present=True,
     running={"processes": [{"name": "lighttpd", "pid": 4}]},
+    location="rack 5",
+)
+CLASS_EDGE = ClassRecord(
+    "edge", 1.5, Configuration(("web=1.4",), {"qemu-aarch64": "1.0"}, features=("docs", "tools"))
+)
+BOARD_A = BoardRecord("qemu-aarch64", Configuration(features=()), "edge", "rack 5")
+COMPOSITE_1 = CompositeRecord(
+    "composite image",
+    "site",
+    "7",
+    A,
+    9000,
+    5.0,
+    4,
+    "release",
+    ("d" * 64,),
+    TargetRecord(("2/3",), (), ("edge",)),
+    (SOFTWARE.boot_image,),
+    SOFTWARE.packages,
+    True,
 )
 IMAGE_1 = ImageRecord(
     board="qemu-aarch64",
@@ -68,9 +92,20 @@ PACKAGE_1 = PackageRecord("lighttpd", "1.4.69-1", B, 900_000, ("aarch64", "any")
 OPERATION_1 = OperationRecord(
     "20240101-1", "burn-all", 3.0, "provisioning", {"3": {"state": "burning", "bytes": 4}, "2/1": {}}
 )
-RECORDS = [CARD_3, CardRecord(SlotId(1, 2), 0.0), IMAGE_1, PACKAGE_1, OPERATION_1]
+RECORDS = [
+    CARD_3,
+    CardRecord(SlotId(1, 2), 0.0),
+    IMAGE_1,
+    PACKAGE_1,
+    OPERATION_1,
+    CLASS_EDGE,
+    BOARD_A,
+    COMPOSITE_1,
+]
 
-Record = CardRecord | ImageRecord | PackageRecord | OperationRecord
+Record = (
+    CardRecord | ImageRecord | PackageRecord | OperationRecord | ClassRecord | BoardRecord | CompositeRecord
+)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.key)
@@ -88,6 +123,9 @@ def test_records_lie_under_keys_that_name_them() -> None:
         f"images/qemu-aarch64/{A}",
         f"packages/lighttpd/{B}",
         "operations/20240101-1",
+        "classes/edge",
+        "boards/qemu-aarch64",
+        f"composites/site/{A}",
     ]
     assert card_key(SlotId(7)) == "cards/7"
     with pytest.raises(UsageError, match="not an operation"):
@@ -113,18 +151,49 @@ def test_an_image_of_schema_2_is_read_as_one_with_a_flat_keyring() -> None:
     assert ImageRecord.from_document({**document, "schema": 2}) == IMAGE_1
 
 
+def test_a_card_and_a_class_of_before_there_were_features_are_read() -> None:
+    document = replace(CARD_3, location="").to_document()
+    del document["location"], document["own"]["features"], document["wanted_from"]["features"]
+    assert CardRecord.from_document({**document, "schema": 2}) == replace(CARD_3, location="")
+    of_class = replace(CLASS_EDGE, configuration=replace(CLASS_EDGE.configuration, features=None))
+    document = of_class.to_document()
+    del document["configuration"]["features"]
+    assert ClassRecord.from_document({**document, "schema": 1}) == of_class
+
+
 def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
     """Written out, so that a change of form without a new schema number and a migration is found out."""
     assert json.dumps(CARD_3.to_document()) == (
-        '{"document": "card", "schema": 2, "slot": "3", "updated_at": 1700000000.5, '
+        '{"document": "card", "schema": 3, "slot": "3", "updated_at": 1700000000.5, '
         '"mac": "52:54:00:12:34:56", "board": "qemu-aarch64", "cpu": "aarch64", "card_class": "edge", '
         '"admission": "pinned", '
         f'"key_fingerprint": "{"c" * 64}", "wanted": {json.dumps(SOFTWARE.document())}, '
-        '"wanted_from": {"boot_image": "default", "packages": "default"}, '
-        '"own": {"packages": null, "images": {}, "order": null, "save_image": null}, '
+        '"wanted_from": {"boot_image": "default", "packages": "default", "features": "default"}, '
+        '"own": {"packages": null, "images": {}, "order": null, "save_image": null, "features": null}, '
         f'"actual": {{"boot_a": "1.0"}}, "last_validated": "{SOFTWARE.digest}", "last_good": null, '
         '"rejected": [], "tries": 0, "renewable": false, "state": "in service", '
-        '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}}'
+        '"reason": "", "present": true, "running": {"processes": [{"name": "lighttpd", "pid": 4}]}, '
+        '"location": "rack 5"}'
+    )
+    assert json.dumps(CLASS_EDGE.to_document()) == (
+        '{"document": "class", "schema": 2, "name": "edge", "created_at": 1.5, "configuration": '
+        '{"packages": ["web=1.4"], "images": {"qemu-aarch64": "1.0"}, "order": null, "save_image": null, '
+        '"features": ["docs", "tools"]}}'
+    )
+    assert json.dumps(BOARD_A.to_document()) == (
+        '{"document": "board", "schema": 1, "board": "qemu-aarch64", "configuration": '
+        '{"packages": null, "images": {}, "order": null, "save_image": null, "features": []}, '
+        '"card_class": "edge", "location": "rack 5"}'
+    )
+    assert json.dumps(Preferred({"qemu-aarch64": "1.0"}, {"web": "1.4"}).to_document()) == (
+        '{"document": "preferred", "schema": 1, "images": {"qemu-aarch64": "1.0"}, "packages": {"web": "1.4"}}'
+    )
+    assert json.dumps(COMPOSITE_1.to_document()) == (
+        f'{{"document": "composite", "schema": 1, "kind": "composite image", "name": "site", "version": "7", '
+        f'"digest": "{A}", "length": 9000, "added_at": 5.0, "build_date": 4, "role": "release", '
+        f'"signed_by": ["{"d" * 64}"], "targets": {{"slots": ["2/3"], "boards": [], "classes": ["edge"], '
+        f'"packages": []}}, "images": [{json.dumps(SOFTWARE.boot_image.document())}], '
+        f'"packages": [{json.dumps(SOFTWARE.packages[0].document())}], "has_information": true}}'
     )
     assert json.dumps(IMAGE_1.to_document()) == (
         f'{{"document": "image", "schema": 3, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '

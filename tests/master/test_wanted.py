@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from firmware_mgr.master.board_wish import Preferred
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration, Origin, WantedFrom, read_images
 from firmware_mgr.master.documents import PackageRecord
-from firmware_mgr.master.wanted import _IMAGE_FROM, CARRIED_OVER, Place, provisioning, wanted
+from firmware_mgr.master.wanted import CARRIED_OVER, WHO_DECIDES, Place, provisioning, wanted
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import PristineOrder, Provisioning
@@ -86,10 +87,45 @@ def test_what_is_not_in_the_catalogue_is_refused_with_who_names_it(
     assert hint in caught.value.hint
 
 
-def test_the_table_of_images_is_total() -> None:
-    assert set(_IMAGE_FROM) == {
-        key for key in itertools.product((False, True), repeat=3) if key[0] or not key[1]
-    }
+@pytest.mark.parametrize("speaks", list(itertools.product((False, True), repeat=3)))
+def test_the_first_of_card_class_and_board_that_says_something_decides_each_part(
+    speaks: tuple[bool, bool, bool],
+) -> None:
+    own, of_class, of_board = (
+        Configuration(("base",), {"qemu-aarch64": "1"}, features=(name,)) if said else Configuration()
+        for said, name in zip(speaks, ("own", "of-class", "of-board"), strict=True)
+    )
+    one = wanted(replace(place(own, of_class), of_board=of_board), IMAGES, PACKAGES)
+    first = next((origin for said, origin in zip(speaks, WHO_DECIDES, strict=True) if said), Origin.DEFAULT)
+    assert one.origin == WantedFrom(first, first, first)
+    name = {Origin.CARD: "own", Origin.CLASS: "of-class", Origin.BOARD: "of-board"}.get(first)
+    assert one.software.features == (None if name is None else (name,))
+    expected = ("2", ["web", "base"]) if first is Origin.DEFAULT else ("1", ["base"])
+    found = (one.software.boot_image.version, [package.name for package in one.software.packages])
+    assert found == expected
+
+
+def test_the_parts_are_decided_each_for_itself() -> None:
+    where = replace(
+        place(Configuration(features=()), Configuration(("base",))),
+        of_board=Configuration(images={"qemu-aarch64": "1"}),
+    )
+    one = wanted(where, IMAGES, PACKAGES)
+    assert one.origin == WantedFrom(Origin.BOARD, Origin.CLASS, Origin.CARD)
+    assert one.software.features == ()
+
+
+def test_a_preferred_version_is_meant_where_none_is_named() -> None:
+    preferred = Preferred({"qemu-aarch64": "1"}, {"web": "1.0"})
+    where = replace(place(), preferred=preferred)
+    assert told(where) == ("1", ["web 1.0", "base 1"], Origin.DEFAULT, Origin.DEFAULT)
+    of_class = replace(place(None, Configuration(("web", "base"))), preferred=preferred)
+    assert told(of_class)[1] == ["web 1.0", "base 1"]
+    named = replace(place(None, Configuration(("web=1.1",))), preferred=preferred)
+    assert told(named)[1] == ["web 1.1"]
+
+
+def test_what_a_swapped_card_takes_over_is_told_for_every_case() -> None:
     assert set(CARRIED_OVER) == set(itertools.product((False, True), repeat=2))
 
 
@@ -119,9 +155,11 @@ def test_order_and_saving_are_chosen_by_card_then_class_then_board() -> None:
     unsaved = Configuration(save_image=False)
     board = Provisioning(PristineOrder.IMAGE_FIRST, True)
     nothing = Configuration()
-    assert provisioning(nothing, nothing, board) == (board, Origin.BOARD)
-    assert provisioning(unsaved, ram, board) == (Provisioning(PristineOrder.FROM_RAM, False), Origin.CLASS)
-    assert provisioning(ram, unsaved, board)[1] is Origin.CARD
+    assert provisioning(nothing, nothing, nothing, board) == (board, Origin.BOARD)
+    unsaved_from_ram = Provisioning(PristineOrder.FROM_RAM, False)
+    assert provisioning(unsaved, ram, nothing, board) == (unsaved_from_ram, Origin.CLASS)
+    assert provisioning(nothing, unsaved, ram, board) == (unsaved_from_ram, Origin.BOARD)
+    assert provisioning(ram, unsaved, nothing, board)[1] is Origin.CARD
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,7 @@ def short() -> Iterator[Path]:
 
 @asynccontextmanager
 async def serving(rack: Rack, path: Path) -> AsyncIterator[None]:
-    nobody: Any = None
-    api = Api(rack.master, nobody, path)
+    api = Api(rack.master, path)
     await api.start()
     try:
         yield

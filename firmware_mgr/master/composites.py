@@ -1,0 +1,154 @@
+"""Reading a composite image or set that comes from outside: unpacked, every member checked, bytes kept.
+
+Knows how members become records. What they bring about is `composite_desk`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware_mgr.master.composite import CompositeRecord, TargetRecord
+from firmware_mgr.master.documents import ImageRecord, PackageRecord
+from firmware_mgr.master.files import disk_errors, make_directories
+from firmware_mgr.master.intake import Intake, News, TakenPackage
+from firmware_mgr.model.ids import Digest
+from firmware_mgr.package.bundle import PACKAGE_FILE, Member, MemberKind, Targets
+from firmware_mgr.package.bundle_reader import BundleFile
+from firmware_mgr.package.card_information import CardInformation
+from firmware_mgr.package.head import signed_contents
+from firmware_mgr.package.trust import Trust
+
+#: What is being read: member, bytes done, bytes in all.
+Reading = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenImage:
+    """`record` is the stored one when nothing is new."""
+
+    record: ImageRecord
+    news: News
+
+
+@dataclass(frozen=True, slots=True)
+class TakenComposite:
+    """All bytes are kept; no record is written yet."""
+
+    record: CompositeRecord
+    images: tuple[TakenImage, ...]
+    packages: tuple[TakenPackage, ...]
+    information: CardInformation | None
+    known: bool  # the very same file came before
+
+    @property
+    def new_images(self) -> list[ImageRecord]:
+        return [taken.record for taken in self.images if taken.news.is_new]
+
+    @property
+    def new_packages(self) -> list[PackageRecord]:
+        return [taken.record for taken in self.packages if taken.news.is_new]
+
+
+class CompositeReader:
+    """`unpack` is a folder of its own, emptied at the start. `reading` says how far it has come."""
+
+    def __init__(
+        self, intake: Intake, trust: Callable[[], Trust], clock: Callable[[], float], unpack: Path
+    ) -> None:
+        self._intake = intake
+        self._trust = trust
+        self._clock = clock
+        self._unpack = unpack
+        self._turn = asyncio.Lock()
+        self.reading: Reading | None = None
+        with disk_errors("cannot make a folder to unpack in", unpack):
+            shutil.rmtree(unpack, ignore_errors=True)
+            make_directories(unpack, 0o700)
+
+    async def take(
+        self, file: Path, known: Sequence[CompositeRecord], images: Sequence[ImageRecord]
+    ) -> TakenComposite:
+        """One at a time. Raises UsageError, PackageFormatError or PackageRefused; no record is written."""
+        async with self._turn:
+            packages = await self._intake.stored_packages()
+            try:
+                return await asyncio.to_thread(self._take, file, known, images, packages)
+            finally:
+                self.reading = None
+
+    def _take(
+        self,
+        file: Path,
+        known: Sequence[CompositeRecord],
+        images: Sequence[ImageRecord],
+        packages: Sequence[PackageRecord],
+    ) -> TakenComposite:
+        trust = self._trust()
+        with BundleFile.open(file, trust.held()) as bundle:
+            table = bundle.bundle
+            digest, length = _digest(file), bundle.header.total_length
+            held = any(one.digest == digest for one in known)
+            signers = sorted(signature.key for signature in bundle.signatures)
+            judge = trust.held() if held else trust
+            role = judge.check_package(signed_contents(bundle.header, table), signers, str(file))
+            taken_images: list[TakenImage] = []
+            taken_packages: list[TakenPackage] = []
+            done, total = 0, sum(_length(member) for member in table.members)
+            for member in table.members:
+                self.reading = (member.title, done, total)
+                if member.kind is MemberKind.BOOT_IMAGE:
+                    taken_images.append(self._image(bundle, member, images))
+                elif member.kind is MemberKind.PACKAGE:
+                    stored = [*packages, *(one.record for one in taken_packages if one.news.is_new)]
+                    taken_packages.append(self._package(bundle, member, stored))
+                done += _length(member)
+            information = bundle.card_information()
+        record = CompositeRecord(
+            table.kind.words,
+            table.name,
+            table.version,
+            digest,
+            length,
+            self._clock(),
+            table.build_date,
+            role.value,
+            tuple(signers),
+            _targets(table.targets),
+            tuple(taken.record.ref for taken in taken_images),
+            tuple(taken.record.ref for taken in taken_packages),
+            information is not None,
+        )
+        return TakenComposite(record, tuple(taken_images), tuple(taken_packages), information, held)
+
+    def _image(self, bundle: BundleFile, member: Member, images: Sequence[ImageRecord]) -> TakenImage:
+        with tempfile.TemporaryDirectory(dir=self._unpack) as folder:
+            bundle.image_manifest(member)
+            bundle.extract(member, Path(folder))
+            record = self._intake.take_image(Path(folder))
+        known = next((one for one in images if one.key == record.key), None)
+        return TakenImage(record, News.ADDED) if known is None else TakenImage(known, News.KNOWN)
+
+    def _package(self, bundle: BundleFile, member: Member, stored: Sequence[PackageRecord]) -> TakenPackage:
+        bundle.package(member)  # it is the one that the table says
+        with tempfile.TemporaryDirectory(dir=self._unpack) as folder:
+            bundle.extract(member, Path(folder))
+            return self._intake.take_package(Path(folder) / PACKAGE_FILE, stored)
+
+
+def _length(member: Member) -> int:
+    return sum(file.length for file in member.files)
+
+
+def _digest(file: Path) -> Digest:
+    with disk_errors("cannot read", file), file.open("rb") as stream:
+        return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _targets(targets: Targets) -> TargetRecord:
+    return TargetRecord(targets.slots, targets.boards, targets.classes, targets.packages)

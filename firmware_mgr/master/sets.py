@@ -1,0 +1,86 @@
+"""Who runs what: the software set of each class and slot, also of classes that no card is in yet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from firmware_mgr.master.configuration import WantedFrom
+from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
+from firmware_mgr.master.said import Said
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.model.software import SoftwareSet
+
+#: Of a card that is only thought of; no error about it is shown with its slot.
+_NOWHERE = SlotId.parse("1")
+
+
+@dataclass(frozen=True, slots=True)
+class SetRow:
+    """Cards of one class (None: of none) and board that should run the same. No slots: no card yet.
+
+    `software` is None for slots where no card was seen, and where nothing fits, as `error` says then.
+    """
+
+    card_class: str | None
+    board: str | None
+    software: SoftwareSet | None
+    origin: WantedFrom
+    slots: tuple[SlotId, ...] = ()
+    error: str = ""
+
+
+def who_runs_what(
+    said: Said,
+    cards: Iterable[CardRecord],
+    cpus: Mapping[str, CpuArch],
+    images: Sequence[ImageRecord],
+    packages: Sequence[PackageRecord],
+) -> list[SetRow]:
+    """`cpus` by board. Rows by class, board and first slot, with what classes would give to boards that no
+    card is of.
+    """
+    cards = list(cards)
+    rows: dict[tuple[object, ...], SetRow] = {}
+    for card in sorted(cards, key=lambda card: card.slot):
+        name = said.class_name(card)
+        digest = None if card.wanted is None else card.wanted.digest
+        key = (name, card.board, digest, card.wanted_from)
+        row = rows.get(key) or SetRow(name, card.board, card.wanted, card.wanted_from)
+        rows[key] = replace(row, slots=(*row.slots, card.slot))
+    seen = {(row.card_class, row.board) for row in rows.values()}
+    thought = [
+        _thought_of(said, _thought(name, board, cpus[board]), images, packages)
+        for name in sorted(said.classes)
+        for board in sorted(_boards(said, name, images) & set(cpus))
+        if (name, board) not in seen
+    ]
+    return sorted([*rows.values(), *thought], key=_place)
+
+
+def _place(row: SetRow) -> tuple[bool, str, str, bool, SlotId]:
+    first = row.slots[0] if row.slots else _NOWHERE
+    return (row.card_class is None, row.card_class or "", row.board or "", not row.slots, first)
+
+
+def _boards(said: Said, name: str, images: Sequence[ImageRecord]) -> set[str]:
+    """Those that the class names boot images for, else all that there are boot images for."""
+    return set(said.classes[name].configuration.images) or {image.board for image in images}
+
+
+def _thought(name: str, board: str, cpu: CpuArch) -> CardRecord:
+    return CardRecord(_NOWHERE, 0.0, board=board, cpu=cpu, card_class=name)
+
+
+def _thought_of(
+    said: Said, card: CardRecord, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
+) -> SetRow:
+    name, board = card.card_class, card.board
+    try:
+        one = said.wanted(card, images, packages, newest=True)
+    except UsageError as e:
+        return SetRow(
+            name, board, None, WantedFrom(), error=f"{e.what}: expected {e.expected}, found {e.found}"
+        )
+    return SetRow(name, board, one.software, one.origin)
