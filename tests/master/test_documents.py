@@ -186,7 +186,8 @@ def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
         '"card_class": "edge", "location": "rack 5"}'
     )
     assert json.dumps(Preferred({"qemu-aarch64": "1.0"}, {"web": "1.4"}).to_document()) == (
-        '{"document": "preferred", "schema": 1, "images": {"qemu-aarch64": "1.0"}, "packages": {"web": "1.4"}}'
+        '{"document": "preferred", "schema": 1, "images": {"qemu-aarch64": "1.0"}, '
+        '"packages": {"web": "1.4"}}'
     )
     assert json.dumps(COMPOSITE_1.to_document()) == (
         f'{{"document": "composite", "schema": 1, "kind": "composite image", "name": "site", "version": "7", '
