@@ -35,7 +35,12 @@ SaveImage = Annotated[
     bool | None, typer.Option("--save-image/--no-save-image", help="With from-ram: burn the boot image too.")
 ]
 Clear = Annotated[
-    list[str] | None, typer.Option("--clear", help="Say no more of: packages, images, order or save_image.")
+    list[str] | None,
+    typer.Option("--clear", help="Say no more of: packages, images, features, order or save_image."),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option("--feature", help="A group of modules that is asked for; may be repeated; names all."),
 ]
 
 
@@ -45,13 +50,14 @@ def create(
     *,
     package: Packages = None,
     image: Images = None,
+    feature: Features = None,
     order: Order = None,
     save_image: SaveImage = None,
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
     """Make a class. What it does not say is left to the boards and to what is newest."""
-    body = wishes(package, image, order, save_image)
+    body = wishes(package, image, order, save_image, feature)
     _show(master_client(directory).post("/v1/classes", {"name": name, **body}), as_json)
 
 
@@ -61,6 +67,7 @@ def change(
     *,
     package: Packages = None,
     image: Images = None,
+    feature: Features = None,
     order: Order = None,
     save_image: SaveImage = None,
     clear: Clear = None,
@@ -69,7 +76,7 @@ def change(
 ) -> None:
     """Change what a class says. Its cards are brought there when they next boot."""
     check_class_name(name)
-    body = {**wishes(package, image, order, save_image), "clear": clear}
+    body = {**wishes(package, image, order, save_image, feature), "clear": clear}
     _show(master_client(directory).post(f"/v1/classes/{name}", body), as_json)
 
 
@@ -106,11 +113,10 @@ def list_classes(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fal
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
-    table = Table("class", "cards", "packages", "boot images", "order")
+    table = Table("class", "cards", "packages", "boot images", "features", "order")
     for one in answer:
-        table.add_row(
-            one["name"], ", ".join(one["cards"]), packages_text(one), images_text(one), order_text(one)
-        )
+        texts = (packages_text(one), images_text(one), features_text(one), order_text(one))
+        table.add_row(one["name"], ", ".join(one["cards"]), *texts)
     screen().print(table)
 
 
@@ -128,10 +134,15 @@ def remove(name: Name, directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 
 def wishes(
-    package: list[str] | None, image: list[str] | None, order: str | None, save_image: bool | None
+    package: list[str] | None,
+    image: list[str] | None,
+    order: str | None,
+    save_image: bool | None,
+    feature: list[str] | None,
 ) -> dict[str, Any]:
     """A configuration as the API takes it: what is None is not changed."""
-    return {"packages": package, "images": image, "order": order, "save_image": save_image}
+    said = {"packages": package, "images": image, "order": order}
+    return {**said, "save_image": save_image, "features": feature}
 
 
 def _show(one: dict[str, Any], as_json: bool) -> None:
@@ -144,6 +155,7 @@ def _show(one: dict[str, Any], as_json: bool) -> None:
     table.add_row("cards", ", ".join(one["cards"]) or "none")
     table.add_row("packages", packages_text(one))
     table.add_row("boot images", images_text(one))
+    table.add_row("features", features_text(one))
     table.add_row("pristine order", order_text(one))
     screen().print(table)
 
@@ -162,6 +174,12 @@ def _wish(text: str) -> str:
 def images_text(one: dict[str, Any]) -> str:
     named = [f"{board} {version}" for board, version in sorted(one["images"].items())]
     return plain(", ".join([*named, "others newest"] if named else ["newest"]))
+
+
+def features_text(one: dict[str, Any]) -> str:
+    if one["features"] is None:
+        return "those wanted"
+    return plain(", ".join(one["features"]) or "none")
 
 
 def order_text(one: dict[str, Any]) -> str:

@@ -181,8 +181,9 @@ def card_table(card: dict[str, Any]) -> Table:
             f"{card['state']} {ago(card['since'])}" + (f": {card['reason']}" if card["reason"] else ""),
         ),
         ("admission", f"{card['admission']}, key {(record['key_fingerprint'] or 'none')[:16]}"),
-        ("class", record["card_class"] or "none"),
-        *_wanted_rows(record, card["test_packages"]),
+        ("class", _class_text(card)),
+        *([("location", card["location"])] if card["location"] else []),
+        *_wanted_rows(record, card["test_packages"], card["class"]),
         ("root of trust", _trust_text(card["trust"])),
         ("pristine order", _order_text(card["pristine"])),
         ("last good", _set_text(record["last_good"])),
@@ -236,18 +237,31 @@ def _trust_text(trust: dict[str, Any]) -> str:
     return f"{root} in the wanted image" + (", takes TEST packages" if trust["takes_test"] else "")
 
 
-def _wanted_rows(record: dict[str, Any], tests: list[str]) -> list[tuple[str, str]]:
+def _wanted_rows(
+    record: dict[str, Any], tests: list[str], card_class_name: str | None
+) -> list[tuple[str, str]]:
     """The wanted set, and who decided each part of it."""
     wanted, origin = record["wanted"], record["wanted_from"]
     if wanted is None:
         return [("wanted", "nothing")]
     names = [f"{p['name']} {p['version']}" for p in wanted["packages"]]
     packages = ", ".join(f"{name} TEST" if name in tests else name for name in names) or "no packages"
-    by = {**_ORIGINS, "class": f"from class {record['card_class']}"}
-    return [
+    by = {**_ORIGINS, "class": f"from class {card_class_name}"}
+    rows = [
         ("wanted image", f"{wanted['boot_image']['version']} ({by[origin['boot_image']]})"),
         ("wanted packages", f"{packages} ({by[origin['packages']]})"),
     ]
+    features = wanted.get("features")
+    if features is not None:
+        rows.append(("features", f"{', '.join(features) or 'none'} ({by[origin['features']]})"))
+    return rows
+
+
+def _class_text(card: dict[str, Any]) -> str:
+    name = card["class"]
+    if name is None:
+        return "none"
+    return str(name) if card["record"]["card_class"] else f"{name}, as all of board {card['board']} in none"
 
 
 def _order_text(pristine: dict[str, Any]) -> str:
@@ -266,6 +280,7 @@ def set_own(
     *,
     image: Image = None,
     package: card_class.Packages = None,
+    feature: card_class.Features = None,
     order: card_class.Order = None,
     save_image: card_class.SaveImage = None,
     clear: card_class.Clear = None,
@@ -273,7 +288,7 @@ def set_own(
     as_json: AsJson = False,
 ) -> None:
     """Say what a card should run by itself, whatever its class says. What is not named stays."""
-    body = {**card_class.wishes(package, image, order, save_image), "cards": cards, "clear": clear}
+    body = {**card_class.wishes(package, image, order, save_image, feature), "cards": cards, "clear": clear}
     _print_wanted(master_client(directory).post("/v1/card/set", body), as_json)
 
 

@@ -13,16 +13,32 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from firmware_mgr.cli.composite import add_composite, composites_table
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import screen
 
+#: What became of a package that did not simply come (docs/COMPOSITES.md).
+_NEWS = {
+    "there already": "it was there already",
+    "built again": "the same was built again: the stored one stays",
+    "same files": "its files are those of {same_as}: next to nothing will travel",
+}
+
 
 def add_image(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder made by `fwmgr image build`.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR|FILE", help="A folder made by `fwmgr image build`, or a composite image or set."
+        ),
+    ],
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
-    """Add a boot image to the master's catalogue."""
+    """Add a boot image, or all of a composite image, to the master's catalogue."""
+    if folder.is_file():
+        add_composite(folder.absolute(), directory, as_json)
+        return
     answer = master_client(directory).post("/v1/images", {"path": str(folder.absolute())})
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
@@ -36,8 +52,9 @@ def add_image(
 
 
 def list_images(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:
-    """The boot images of the catalogue."""
-    answer = master_client(directory).get("/v1/images")
+    """The boot images of the catalogue, and the composite images that came."""
+    client = master_client(directory)
+    answer, composites = client.get("/v1/images"), client.get("/v1/composites")
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
@@ -49,6 +66,8 @@ def list_images(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = Fals
         digest, added = image["digest"][:12], _date(image["added_at"])
         table.add_row(image["board"], image["version"], digest, size, root, added)
     screen().print(table)
+    if composites:
+        screen().print(composites_table(composites, _date))
 
 
 def add_package(
@@ -67,6 +86,8 @@ def add_package(
     cpus = ", ".join(answer["cpus"])
     version = f"{answer['version']}{_test(answer)}"
     typer.echo(f"package {answer['name']} {version} for {cpus}: {size:.1f} MB, {answer['digest'][:12]}")
+    if (said := _NEWS.get(answer["news"])) is not None:
+        typer.echo(said.format(**answer))
 
 
 def list_packages(directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson = False) -> None:

@@ -14,10 +14,12 @@ from rich.text import Text
 
 from firmware_mgr.cli import (
     binding,
+    board,
     card_class,
     cards,
     catalogue,
     chassis,
+    composite,
     export,
     flash,
     image,
@@ -53,6 +55,9 @@ cards.card_app.command()(kept.logs)
 cards.card_app.command()(kept.cores)
 cards.card_app.command()(kept.core)
 app.add_typer(card_class.app, name="class")
+app.add_typer(board.app, name="board")
+app.command()(board.prefer)
+app.command()(composite.sets)
 image.app.command("add")(catalogue.add_image)
 image.app.command("compose")(package.compose)
 image.app.command("list")(catalogue.list_images)

@@ -77,8 +77,11 @@ def meant_by(
     cpus: Mapping[SlotId, CpuArch | None],
     packages: Iterable[PackageRecord],
 ) -> frozenset[SlotId]:
-    """The slots that it is for: those of its targets, without any those with a board or CPU that it has."""
+    """The slots that it is for: those of its targets, without any those with a board or CPU that it has. A slot
+    where no card was seen yet is not meant.
+    """
     targets = composite.targets
+    candidates = [one for one in candidates if one.board is not None]
     if targets.slots or targets.boards or targets.classes:
         slots = {SlotId.parse(slot) for slot in targets.slots}
         return frozenset(
@@ -89,9 +92,7 @@ def meant_by(
     boards = {image.board for image in composite.images}
     served = {cpu for package in packages if package.ref in composite.packages for cpu in package.cpus}
     return frozenset(
-        one.slot
-        for one in candidates
-        if one.board is not None and (one.board in boards or _fits(cpus.get(one.slot), served))
+        one.slot for one in candidates if one.board in boards or _fits(cpus.get(one.slot), served)
     )
 
 
