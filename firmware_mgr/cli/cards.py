@@ -246,7 +246,8 @@ def _wanted_rows(
         return [("wanted", "nothing")]
     names = [f"{p['name']} {p['version']}" for p in wanted["packages"]]
     packages = ", ".join(f"{name} TEST" if name in tests else name for name in names) or "no packages"
-    by = {**_ORIGINS, "class": f"from class {card_class_name}"}
+    board = f"said of board {wanted['boot_image']['board']}"
+    by = {**_ORIGINS, "class": f"from class {card_class_name}", "board": board}
     rows = [
         ("wanted image", f"{wanted['boot_image']['version']} ({by[origin['boot_image']]})"),
         ("wanted packages", f"{packages} ({by[origin['packages']]})"),

@@ -47,13 +47,8 @@ def add_composite(file: Path, directory: Path, as_json: bool) -> None:
     for name, version in sorted(answer["preferred"].items()):
         console.print(f"preferred from now on: {name} {version}")
     typer.echo("what each class and slot will run: fwmgr sets")
-    typer.echo(
-        f"each card is brought there when it next boots; at once with: fwmgr burn-all --cards {_selector(one)}"
-    )
-
-
-def _selector(one: dict[str, Any]) -> str:
-    return f"composite:{one['name']}"
+    at_once = f"fwmgr burn-all --cards composite:{one['name']}"
+    typer.echo(f"each card is brought there when it next boots; at once with: {at_once}")
 
 
 def _members(members: list[dict[str, Any]]) -> Table:

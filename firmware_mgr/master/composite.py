@@ -77,8 +77,9 @@ def meant_by(
     cpus: Mapping[SlotId, CpuArch | None],
     packages: Iterable[PackageRecord],
 ) -> frozenset[SlotId]:
-    """The slots that it is for: those of its targets, without any those with a board or CPU that it has. A slot
-    where no card was seen yet is not meant.
+    """The slots that it is for: those of its targets, without any those with a board or CPU that it has.
+
+    A slot where no card was seen yet is not meant.
     """
     targets = composite.targets
     candidates = [one for one in candidates if one.board is not None]

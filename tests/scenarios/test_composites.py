@@ -241,10 +241,10 @@ def test_who_is_not_trusted_brings_nothing(system: SimSystem) -> None:
     stranger = SigningKey(Ed25519PrivateKey.generate())
     before = contents(system)
     sources = everything(system)
-    with pytest.raises(FwmgrError, match="unknown key|not trust"):
+    with pytest.raises(FwmgrError, match=r"unknown key|not trust"):
         system.post("/v1/composites", composite(system, sources, key=stranger))
     strange = members(system, web_package(system.key), tools(stranger))
-    with pytest.raises(FwmgrError, match="unknown key|not trust"):
+    with pytest.raises(FwmgrError, match=r"unknown key|not trust"):
         system.post("/v1/composites", composite(system, strange))
     damaged = composite(system, sources)
     data = bytearray(Path(damaged["path"]).read_bytes())
