@@ -56,7 +56,7 @@ _ORIGINS = {
     "card": "the card's own",
     "class": "from its class",
     "board": "from the board file",
-    "default": "the newest that fits, as of the last burn-all",
+    "default": "the preferred or newest that fits, as of the last burn-all",
 }
 _STYLES = {"in service": "green", "failed": "red", "absent": "dim", "lost": "yellow", "held": "yellow"}
 
@@ -262,7 +262,7 @@ def _class_text(card: dict[str, Any]) -> str:
     name = card["class"]
     if name is None:
         return "none"
-    return str(name) if card["record"]["card_class"] else f"{name}, as all of board {card['board']} in none"
+    return str(name) if card["record"]["card_class"] else f"{name} (said of board {card['board']})"
 
 
 def _order_text(pristine: dict[str, Any]) -> str:

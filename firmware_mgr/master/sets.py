@@ -20,7 +20,8 @@ _NOWHERE = SlotId.parse("1")
 class SetRow:
     """Cards of one class (None: of none) and board that should run the same. No slots: no card yet.
 
-    `software` is None for slots where no card was seen, and where nothing fits, as `error` says then.
+    `software` is what they should run, or what a burn-all would bring when nobody has said anything; None for
+    slots where no card was seen, and where nothing fits, as `error` says then.
     """
 
     card_class: str | None
@@ -44,14 +45,14 @@ def who_runs_what(
     cards = list(cards)
     rows: dict[tuple[object, ...], SetRow] = {}
     for card in sorted(cards, key=lambda card: card.slot):
-        name = said.class_name(card)
-        digest = None if card.wanted is None else card.wanted.digest
-        key = (name, card.board, digest, card.wanted_from)
-        row = rows.get(key) or SetRow(name, card.board, card.wanted, card.wanted_from)
-        rows[key] = replace(row, slots=(*row.slots, card.slot))
+        row = _row(said, card, images, packages)
+        digest = None if row.software is None else row.software.digest
+        key = (row.card_class, row.board, digest, row.origin, row.error)
+        known = rows.get(key) or row
+        rows[key] = replace(known, slots=(*known.slots, card.slot))
     seen = {(row.card_class, row.board) for row in rows.values()}
     thought = [
-        _thought_of(said, _thought(name, board, cpus[board]), images, packages)
+        _would_run(said, _thought(name, board, cpus[board]), images, packages)
         for name in sorted(said.classes)
         for board in sorted(_boards(said, name, images) & set(cpus))
         if (name, board) not in seen
@@ -73,10 +74,19 @@ def _thought(name: str, board: str, cpu: CpuArch) -> CardRecord:
     return CardRecord(_NOWHERE, 0.0, board=board, cpu=cpu, card_class=name)
 
 
-def _thought_of(
+def _row(
     said: Said, card: CardRecord, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
 ) -> SetRow:
-    name, board = card.card_class, card.board
+    if card.wanted is None and card.board is not None:
+        return _would_run(said, card, images, packages)
+    return SetRow(said.class_name(card), card.board, card.wanted, card.wanted_from)
+
+
+def _would_run(
+    said: Said, card: CardRecord, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
+) -> SetRow:
+    """What a burn-all would make of it."""
+    name, board = said.class_name(card), card.board
     try:
         one = said.wanted(card, images, packages, newest=True)
     except UsageError as e:
