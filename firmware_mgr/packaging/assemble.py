@@ -6,8 +6,6 @@ The one place of this room that knows all the others. Refuses to know what happe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from firmware_mgr.imaging.debs import DEBIAN_ARCH, fetch_debs
@@ -22,6 +20,7 @@ from firmware_mgr.packaging.build import ModuleSource, PackageHead, pack, seal, 
 from firmware_mgr.packaging.closure import missing_libraries
 from firmware_mgr.packaging.debian import merge_cpus, modules_for, read_debs
 from firmware_mgr.packaging.elf_facts import read_elf
+from firmware_mgr.packaging.groups import grouped
 from firmware_mgr.packaging.keys import SigningKey, keyring_of
 from firmware_mgr.packaging.manifest import DebianEntry, FileEntry, Manifest, load_manifest
 
@@ -94,28 +93,7 @@ def read_sources(manifest: Manifest, trees: Mapping[CpuArch, Tree]) -> tuple[Pac
     if manifest.debian:
         take = manifest.debian.take
         sources += merge_cpus({cpu: modules_for(tree, take, cpu) for cpu, tree in trees.items()})
-    return manifest.head(), _grouped(manifest, sources)
-
-
-def _grouped(manifest: Manifest, sources: list[ModuleSource]) -> list[ModuleSource]:
-    """Each module with the groups whose patterns name it. Raises UsageError for one that names nothing."""
-    groups: list[set[str]] = [set() for _ in sources]
-    for group in manifest.group:
-        for pattern in group.modules:
-            found = [index for index, source in enumerate(sources) if fnmatchcase(source.path, pattern)]
-            if not found:
-                raise UsageError(
-                    "group names no module of the package",
-                    where=f"{manifest.folder}: group {group.name}",
-                    expected="a path of the package, or a pattern such as usr/share/doc/*",
-                    found=repr(pattern),
-                )
-            for index in found:
-                groups[index].add(group.name)
-    return [
-        replace(source, groups=tuple(sorted({*source.groups, *names})))
-        for source, names in zip(sources, groups, strict=True)
-    ]
+    return manifest.head(), grouped(manifest.group, sources, str(manifest.folder))
 
 
 def fetch_trees(manifest: Manifest, cache: Path, *, refresh: bool = False) -> dict[CpuArch, Tree]:

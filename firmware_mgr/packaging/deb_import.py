@@ -20,13 +20,15 @@ from firmware_mgr.packaging.deb_file import ContentPool, DebPackage, read_deb_fi
 from firmware_mgr.packaging.deb_needs import Met, Need, Outside, check_needs, needs_of
 from firmware_mgr.packaging.debian_control import ALL
 from firmware_mgr.packaging.elf_facts import ELF_MAGIC
+from firmware_mgr.packaging.groups import grouped
 from firmware_mgr.packaging.import_cpu import CpuImport, Patterns, check_libraries, import_for_cpu
 from firmware_mgr.packaging.import_kinds import Found
-from firmware_mgr.packaging.import_manifest import ExtraManifest, dependencies_of
+from firmware_mgr.packaging.import_manifest import ExtraManifest
 from firmware_mgr.packaging.import_notes import NoteKind, Notes
 from firmware_mgr.packaging.import_report import DebLine, ImportedModule, ImportReport
 from firmware_mgr.packaging.keys import SigningKey
 from firmware_mgr.packaging.maintainer_scripts import lines_for
+from firmware_mgr.packaging.manifest import dependencies_of, groups_of
 
 _CPUS = {arch: cpu for cpu, arch in DEBIAN_ARCH.items()}
 _BY_HAND = "extra manifest"
@@ -94,9 +96,8 @@ def import_debs(order: ImportOrder) -> Imported:
         needs=needs,
         notes=notes.sorted(),
     )
-    return Imported(
-        _head(order, needs, build_date), tuple(module.source for module in report.modules), report
-    )
+    sources = grouped(order.extra.group, [module.source for module in report.modules], _BY_HAND)
+    return Imported(_head(order, needs, build_date), tuple(sources), report)
 
 
 def _by_cpu(debs: Sequence[DebPackage]) -> dict[CpuArch, list[DebPackage]]:
@@ -257,6 +258,7 @@ def _head(order: ImportOrder, needs: Mapping[CpuArch, Sequence[Need]], build_dat
         remote_dependencies=dependencies_of(order.extra.package.remote_dependencies),
         upgrades=dependencies_of(order.extra.package.upgrades),
         processes=tuple(process.spec() for process in order.extra.process),
+        groups=groups_of(order.extra.group),
     )
 
 

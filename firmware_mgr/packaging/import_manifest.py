@@ -18,14 +18,16 @@ from firmware_mgr.package.paths import check_link_target, merged_path
 from firmware_mgr.packaging.deb_needs import Outside
 from firmware_mgr.packaging.manifest import (
     Dependencies,
-    DependencyEntry,
     DirectoryEntry,
+    GroupEntry,
     Kind,
+    Limited,
     Mode,
     PathText,
     ProcessEntry,
     SymlinkEntry,
     Texts,
+    dependencies_of,
     validated,
 )
 
@@ -39,8 +41,8 @@ class Section(BaseModel):
 class AboutExtra(Section):
     """What the package depends on besides, and what it upgrades."""
 
-    local_dependencies: Dependencies = ()
-    remote_dependencies: Dependencies = ()
+    local_dependencies: Limited = ()
+    remote_dependencies: Limited = ()
     upgrades: Dependencies = ()
 
 
@@ -81,6 +83,7 @@ class ExtraManifest(Section):
     symlink: Annotated[tuple[SymlinkEntry, ...], Field(strict=False)] = ()
     directory: Annotated[tuple[DirectoryEntry, ...], Field(strict=False)] = ()
     process: Annotated[tuple[ProcessEntry, ...], Field(strict=False)] = ()
+    group: Annotated[tuple[GroupEntry, ...], Field(strict=False)] = ()
 
     def outside(self, assume: tuple[str, ...] = (), depend: tuple[str, ...] = ()) -> Outside:
         """What is said of Debian packages outside, here and on the command line. Raises UsageError."""
@@ -90,11 +93,6 @@ class ExtraManifest(Section):
     def local_dependencies(self) -> tuple[Dependency, ...]:
         """Those that are said by hand. Raises UsageError."""
         return dependencies_of(self.package.local_dependencies)
-
-
-def dependencies_of(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
-    """As a package's head has them. Raises UsageError."""
-    return tuple(Dependency(entry.name, entry.constraint) for entry in entries)
 
 
 def matches(path: str, pattern: str) -> bool:

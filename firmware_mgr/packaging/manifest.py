@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -263,11 +264,11 @@ class Manifest(_Section):
             name=about.name,
             version=about.version,
             build_date=about.build_date,
-            local_dependencies=_dependencies(about.local_dependencies),
-            remote_dependencies=_dependencies(about.remote_dependencies),
-            upgrades=_dependencies(about.upgrades),
+            local_dependencies=dependencies_of(about.local_dependencies),
+            remote_dependencies=dependencies_of(about.remote_dependencies),
+            upgrades=dependencies_of(about.upgrades),
             processes=tuple(process.spec() for process in self.process),
-            groups=tuple(Group(group.name, group.summary, group.wanted) for group in self.group),
+            groups=groups_of(self.group),
         )
 
 
@@ -327,7 +328,13 @@ def _expected(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("expected ")
 
 
-def _dependencies(entries: tuple[DependencyEntry, ...]) -> tuple[Dependency, ...]:
+def groups_of(entries: Sequence[GroupEntry]) -> tuple[Group, ...]:
+    """As a package's head has them. Raises UsageError."""
+    return tuple(Group(entry.name, entry.summary, entry.wanted) for entry in entries)
+
+
+def dependencies_of(entries: Sequence[DependencyEntry]) -> tuple[Dependency, ...]:
+    """As a package's head has them. Raises UsageError."""
     return tuple(
         Dependency(
             entry.name,

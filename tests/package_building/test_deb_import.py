@@ -11,7 +11,7 @@ from firmware_mgr.imaging.debs import DEBIAN_ARCH
 from firmware_mgr.imaging.tree import File, Folder, Link, Node
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest
-from firmware_mgr.package.contents import Dependency, ModuleKind
+from firmware_mgr.package.contents import Dependency, Group, ModuleKind
 from firmware_mgr.packaging.build import pack
 from firmware_mgr.packaging.deb_import import Imported, ImportOrder, import_debs
 from firmware_mgr.packaging.import_manifest import ExtraManifest, load_extra
@@ -407,7 +407,8 @@ depend = ["libc6=glibc"]
 
 [package]
 upgrades = [{ name = "server", constraint = "< 2" }]
-remote_dependencies = [{ name = "time" }]
+remote_dependencies = [{ name = "time", boards = ["line-card", "edge"] }]
+local_dependencies = [{ name = "fpga", constraint = ">= 3", boards = ["line-card"] }]
 
 [[drop]]
 path = "lib/server/mod_*.so"
@@ -438,6 +439,12 @@ argv = ["/usr/sbin/server"]
 user = "1000:1000"
 readiness = "notify"
 self_managing = true
+
+[[group]]
+name = "serving"
+summary = "What serves"
+wanted = false
+modules = ["usr/sbin/*", "etc/server/*"]
 """
 
 
@@ -457,8 +464,12 @@ def test_the_extra_manifest_says_what_no_tool_can_see(tmp_path: Path) -> None:
     assert modules["usr/sbin/httpd"].link_target == "server"
     assert modules["var/lib/server"].kind is ModuleKind.DIRECTORY
     toc, _ = pack(imported.head, imported.sources)
-    assert toc.local_dependencies == (Dependency("glibc"),)
-    assert (toc.upgrades, toc.remote_dependencies) == ((Dependency("server", "< 2"),), (Dependency("time"),))
+    assert toc.local_dependencies == (Dependency("fpga", ">= 3", ("line-card",)), Dependency("glibc"))
+    assert toc.remote_dependencies == (Dependency("time", "", ("edge", "line-card")),)
+    assert toc.upgrades == (Dependency("server", "< 2"),)
+    assert toc.groups == (Group("serving", "What serves", wanted=False),)
+    serving = {"usr/sbin/server", "usr/sbin/httpd", "etc/server/mime.types.example"}
+    assert {module.path for module in toc.modules if module.groups} == serving
     (process,) = toc.processes
     assert process.self_managing
     assert notes(imported, NoteKind.LEFT_OUT)["lib/server/mod_*.so"] == ["dropped by the extra manifest"]
@@ -480,6 +491,7 @@ def test_a_library_named_by_hand_must_be_there(tmp_path: Path) -> None:
         ('[[rename]]\npath = "usr/sbin/server"\nto = "etc/server/mime.types"\n', "cannot be renamed"),
         ('[[symlink]]\npath = "usr/sbin/server"\ntarget = "x"\n', "two things have one path"),
         ('[[directory]]\npath = "usr/sbin/server/x"\n', "below something else than a directory"),
+        ('[[group]]\nname = "g"\nmodules = ["usr/no"]\n', "extra manifest: group g"),
         ('[[drop]]\npth = "x"\n', r"extra\.toml: drop\.0\.p"),
         ('depend = ["libc6"]\n', r"extra\.toml: --depend: not a dependency"),
         ('[[symlink]]\npath = "usr/a"\ntarget = "../../../x"\n', "symlink target leaves the root"),
