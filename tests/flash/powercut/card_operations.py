@@ -87,7 +87,7 @@ class Cards:
         self.master.add(image)
         ref = PackageRef("sample", version, self.master.add(package), len(package))
         software = SoftwareSet(BootImageRef(BOARD, version, layout.digest, layout.length), (ref,))
-        return m.Burn(software, m.BootPieces(PIECE, layout.pieces), 2)
+        return m.Burn(software, m.BootPieces(PIECE, layout.pieces))
 
     def opened(self, device: Powered, source: m.BootSource = m.BootSource.NETBOOT) -> Any:
         words = self.house.card("loader").LoaderWords(source, "boot")
