@@ -1,6 +1,7 @@
-"""Tests with real machines run in two halves side by side: those on the rig that scenarios share, and others.
+"""Tests with real machines run in three parts side by side: those on the rig that scenarios share, those that
+mostly wait for cards that hang (on a copy of that rig), and others.
 
-Most of their time they wait for guests' clocks, so that both take little more than the longer one.
+Most of their time they wait for guests' clocks, so that all take little more than the longest one.
 """
 
 from __future__ import annotations

@@ -84,9 +84,15 @@ class BurnedCache:
                 shutil.rmtree(old)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """Nobody else burns meanwhile: who needs the same rig waits here, and finds it then."""
+        with self._locked("burning"):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str = "lock") -> Iterator[None]:
         self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / "lock").open("w") as lock:
+        with (self._directory / name).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -74,9 +74,10 @@ def provision(rig: Rig, folder: Path, cache: BurnedCache | None = None) -> Provi
     cache = cache or BurnedCache()
     key = burned_key(rig.plan.boards, len(rig.slots))
     rig.up()
-    if not cache.take(key, folder):
-        _burn(rig, folder)
-        cache.put(key, folder)
+    with cache.alone():
+        if not cache.take(key, folder):
+            _burn(rig, folder)
+            cache.put(key, folder)
     operation = json.loads((folder / OPERATION).read_bytes())
     packets = [
         {slot: read_packets(_capture(folder, slot, number)) for slot in rig.slots} for number in (1, 2)

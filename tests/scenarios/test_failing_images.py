@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.failing_images import (
     COMMITTED_TRIES,
     TRIES,
@@ -16,6 +18,8 @@ from tests.scenarios.failing_images import (
 from tests.scenarios.software import Breakage
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import Words
+
+pytestmark = pytest.mark.waits
 
 
 def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(stage: Stage, tmp_path: Path) -> None:
