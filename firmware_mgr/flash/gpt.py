@@ -234,11 +234,20 @@ def _differs(device: FlashDevice, places: dict[int, bytes]) -> bool:
 
 def write_table(
     device: FlashDevice, partitions: Sequence[Partition], *, disk_guid: UUID = DEFAULT_DISK_GUID
-) -> bool:
-    """Make this the table of the device, safely against power loss; False when it already was.
+) -> None:
+    """Make this the table of the device, safely against power loss.
 
-    Order: MBR and backup, sync, primary, sync; the other way round when only the backup is good.
+    Order: MBR and backup, sync, primary, sync; the other way round when only the backup is good. All of it is
+    written, also where it reads right: what a cut left may read right once, and as the table before it later.
     """
+    for places in _steps(device, partitions, disk_guid):
+        for offset, data in places.items():
+            device.write(offset, data)
+        device.sync()
+
+
+def _steps(device: FlashDevice, partitions: Sequence[Partition], disk_guid: UUID) -> list[dict[int, bytes]]:
+    """What to write by offset, with a sync after each step."""
     if len(partitions) > ENTRY_COUNT:
         raise UsageError("too many partitions", expected=ENTRY_COUNT, found=len(partitions))
     primary, backup = _copies(device)
@@ -250,13 +259,7 @@ def write_table(
         pass  # nothing there that could be lost
     mbr = gpt_layout.encode_protective_mbr(device.size // device.block_size)
     steps[0] = {0: mbr.ljust(device.block_size, b"\0")} | steps[0]
-    if not any(_differs(device, places) for places in steps):
-        return False
-    for places in steps:
-        for offset, data in places.items():
-            device.write(offset, data)
-        device.sync()
-    return True
+    return steps
 
 
 def repair_table(device: FlashDevice) -> bool:
@@ -265,4 +268,7 @@ def repair_table(device: FlashDevice) -> bool:
     Raises FlashFormatError when neither copy counts.
     """
     _, disk_guid, partitions = _read_counting(device)
-    return write_table(device, partitions, disk_guid=disk_guid)
+    if not any(_differs(device, places) for places in _steps(device, partitions, disk_guid)):
+        return False
+    write_table(device, partitions, disk_guid=disk_guid)
+    return True
