@@ -29,8 +29,8 @@ SIM_IMAGE_BYTES = (5 << 19) + 12_345
 #: Cards side by side, each started three times in a row where an image panics.
 BOOTING_SHARE = 3
 LEAST_BOOTING = 60
-#: A busy host's burn-all says more than a start takes later. A card that is cut off in its third start in a row
-#: starts once more, and ends where it would have ended.
+#: A busy host's burn-all says more than a start takes later. A card that is cut off in its third start
+#: in a row starts once more, and ends where it would have ended.
 MOST_BOOTING = 150
 BEHAVIOURS = {
     None: Behaviour.GOOD,
