@@ -15,7 +15,9 @@ from typing import Any
 from aiohttp import web
 
 from firmware_mgr.master.binding_api import binding_routes
+from firmware_mgr.master.check_api import burn_document, card_discrepancies, change_document, check_routes
 from firmware_mgr.master.class_api import class_routes, texts
+from firmware_mgr.master.collect_api import collect_routes
 from firmware_mgr.master.documents import PackageRecord
 from firmware_mgr.master.intake import Intake
 from firmware_mgr.master.kept_api import kept_routes
@@ -69,6 +71,8 @@ class Api:
                 *kept_routes(self._master.kept),
                 *class_routes(self._master),
                 *binding_routes(self._master),
+                *check_routes(self._master),
+                *collect_routes(self._master),
                 *self._also,
             ]
         )
@@ -127,9 +131,11 @@ class Api:
     async def _want(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         slot = _slot(body.get("slot"))
-        entry = await self._master.want(slot, body.get("image"), body.get("packages"))
-        warnings = self._master.warnings([entry])
-        return web.json_response({**card_document(entry, self._master), "warnings": warnings})
+        note = self._master.checks.note()
+        entry = await self._master.want(slot, body.get("image"), body.get("packages"), note)
+        warnings, check = self._master.warnings([entry]), await change_document(note, self._master)
+        document = {**card_document(entry, self._master), "warnings": warnings, "check": check}
+        return web.json_response(document)
 
     async def _approve(self, request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -163,8 +169,10 @@ class Api:
                 "slots must name at least one", expected="a list, or nothing for all", found="[]"
             )
         renew, erase = body.get("renew_keys") is True, body.get("erase") is True
-        operation = await self._master.burn_all(slots or None, renew, erase)
-        return web.json_response(operation_document(operation, self._master))
+        note = self._master.checks.note()
+        operation = await self._master.burn_all(slots or None, renew, erase, note)
+        check = await burn_document(operation, note, self._master)
+        return web.json_response({**operation_document(operation, self._master), "check": check})
 
     async def _images(self, _request: web.Request) -> web.Response:
         return web.json_response(
@@ -259,6 +267,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "wanted_image": None if wanted is None else wanted.boot_image.version,
         "packages": [] if wanted is None else [f"{p.name} {p.version}" for p in wanted.packages],
         "test_packages": _test_packages(record.wanted, master),
+        "lacks": len(master.checks.lacks(record.slot)),
         "booted_from": None if entry.hello is None else entry.hello.boot_source.value,
         "boot_version": None if entry.hello is None else entry.hello.boot_version,
         "boot_seconds": None if entry.hello is None else entry.hello.boot_seconds,
@@ -282,6 +291,7 @@ def card_document(entry: Entry, master: Master) -> dict[str, Any]:
             "from": chosen_by.value,
         },
         "trust": _trust_document(record.wanted, master),
+        "discrepancies": card_discrepancies(record.slot, master),
         "record": record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
     }

@@ -6,7 +6,7 @@ are the whole of the precedence; the third says what a swapped card takes over (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from firmware_mgr.master import plan
@@ -39,6 +39,15 @@ _PACKAGES_FROM: dict[tuple[bool, bool], Origin] = {
 }
 
 
+#: Brings packages that nobody named into an order that is right on a card of that board.
+InOrder = Callable[[tuple[PackageRef, ...], str], tuple[PackageRef, ...]]
+
+
+def as_added(packages: tuple[PackageRef, ...], _board: str) -> tuple[PackageRef, ...]:
+    """For lists of which nothing more is known."""
+    return packages
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
@@ -65,7 +74,12 @@ class Wanted:
     origin: WantedFrom
 
 
-def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]) -> Wanted:
+def wanted(
+    place: Place,
+    images: Sequence[ImageRecord],
+    packages: Sequence[PackageRecord],
+    in_order: InOrder = as_added,
+) -> Wanted:
     """Raises UsageError that names slot, what does not fit, and the next step."""
     image_from = image_origin(place)
     packages_from = _PACKAGES_FROM[(place.own.packages is not None, place.of_class.packages is not None)]
@@ -81,7 +95,8 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
         image = next((one for one in images if one.ref == boot_image), None)
         takes_test = image is not None and image.takes_test
         choice = [package for package in packages if takes_test or not package.is_test]
-        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice)
+        newest = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice)
+        refs = in_order(newest, place.board)
     else:
         chosen = place.own if packages_from is Origin.CARD else place.of_class
         refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())

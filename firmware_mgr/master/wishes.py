@@ -15,7 +15,7 @@ from firmware_mgr.master.card_class import CLASSES, ClassRecord
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.configuration import Configuration, Origin
 from firmware_mgr.master.roster import Entry, Roster
-from firmware_mgr.master.wanted import Place, Wanted, provisioning, wanted
+from firmware_mgr.master.wanted import InOrder, Place, Wanted, as_added, provisioning, wanted
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.pristine import Provisioning
@@ -26,7 +26,7 @@ ChangeOwn = Callable[[Configuration, str], Configuration]
 
 
 class Wishes:
-    """`busy` names the operation that works on a slot, or gives None."""
+    """`busy` names the operation that works on a slot, or gives None; `in_order` is `wanted`'s."""
 
     def __init__(
         self,
@@ -34,7 +34,9 @@ class Wishes:
         catalogue: Catalogue,
         clock: Callable[[], float],
         busy: Callable[[SlotId], str | None],
+        in_order: InOrder = as_added,
     ) -> None:
+        self._in_order = in_order
         self._roster = roster
         self._catalogue = catalogue
         self._clock = clock
@@ -75,7 +77,7 @@ class Wishes:
             record.wanted_from,
             record.held_packages,
         )
-        return wanted(place, self._roster.images, self._roster.packages)
+        return wanted(place, self._roster.images, self._roster.packages, self._in_order)
 
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:
         """In which order the card is provisioned, and who chose it."""
