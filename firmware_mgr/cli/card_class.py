@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from firmware_mgr.cli.check_words import tell_change
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.model.selection import check_class_name
@@ -101,6 +102,7 @@ def _assign(name: str | None, cards: list[str], directory: Directory, as_json: b
         return
     for warning in answer["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+    tell_change(answer["check"])
     slots = ", ".join(answer["slots"])
     typer.echo(f"slots {slots}: " + ("in no class" if name is None else f"in class {name}"))
     typer.echo("each is brought there when it next boots; at once with: fwmgr burn-all --cards …")
@@ -151,6 +153,7 @@ def _show(one: dict[str, Any], as_json: bool) -> None:
         return
     for warning in one["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+    tell_change(one.get("check"))  # of a class that is only shown nothing has changed
     table = Table(title=f"class {one['name']}", show_header=False)
     table.add_row("cards", ", ".join(one["cards"]) or "none")
     table.add_row("packages", packages_text(one))

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from firmware_mgr.cli import card_class
 from firmware_mgr.cli.binding import show_waiting
+from firmware_mgr.cli.check_words import cards_note, help_lines, sentence, tell_change
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import ago, plain, screen
 from firmware_mgr.cli.strangers import show_strangers, stranger_notes, strangers_table
@@ -97,13 +98,15 @@ def cards(
         screen().print(note)
     show_waiting(screen(), client.get("/v1/waiting"))
     show_strangers(screen(), client.get("/v1/strangers"))
+    if note := cards_note(answer):
+        screen().print(note)
 
 
 def _situation(answer: dict[str, Any], *, only_strangers: bool) -> list[RenderableType]:
     """What is shown of a situation while it is watched."""
     parts: list[RenderableType] = []
     if not only_strangers:
-        parts += [cards_table(answer["cards"]), *map(Text, card_notes(answer["cards"]))]
+        parts += [cards_table(answer["cards"]), *map(Text, _all_notes(answer["cards"]))]
     if answer["strangers"]["strangers"] or only_strangers:
         parts.append(strangers_table(answer["strangers"]["strangers"]))
         parts += map(Text, stranger_notes(answer["strangers"]))
@@ -126,6 +129,10 @@ def card_notes(answer: list[dict[str, Any]]) -> list[str]:
             if step and step not in said:
                 notes.append(f"  next: {step}")
     return notes
+
+
+def _all_notes(answer: list[dict[str, Any]]) -> list[str]:
+    return [note for note in [*card_notes(answer), cards_note(answer)] if note]
 
 
 def cards_table(answer: list[dict[str, Any]]) -> Table:
@@ -227,6 +234,8 @@ def card_table(card: dict[str, Any]) -> Table:
         )
     if card["refusal"]:
         rows.append(("refused", error_text(card["refusal"])))
+    for one in card["discrepancies"]:
+        rows += [("lacks", sentence(one)), *((f"  {word}", text) for word, text in help_lines(one))]
     for name, value in rows:
         table.add_row(name, plain(value))
     return table
@@ -311,6 +320,7 @@ def _print_wanted(answer: list[dict[str, Any]], as_json: bool) -> None:
     for card in answer:
         for warning in card["warnings"]:
             typer.echo(f"warning: {warning}", err=True)
+        tell_change(card["check"])
         typer.echo(f"slot {card['slot']} should run {_set_text(card['wanted'])}")
         typer.echo(f"at once with: fwmgr power cycle {card['slot']}")
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from firmware_mgr.cli.check_words import tell_change
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.model.errors import FwmgrError
@@ -46,6 +47,7 @@ def add_composite(file: Path, directory: Path, as_json: bool) -> None:
         console.print(f"slots with something new to run: {', '.join(answer['slots'])}")
     for name, version in sorted(answer["preferred"].items()):
         console.print(f"preferred from now on: {name} {version}")
+    tell_change(answer["check"])
     typer.echo("what each class and slot will run: fwmgr sets")
     at_once = f"fwmgr burn-all --cards composite:{one['name']}"
     typer.echo(f"each card is brought there when it next boots; at once with: {at_once}")

@@ -19,6 +19,8 @@ from firmware_mgr.cli import (
     cards,
     catalogue,
     chassis,
+    check,
+    collect,
     composite,
     export,
     flash,
@@ -66,9 +68,11 @@ package.app.command("import-deb")(import_deb.import_deb)
 package.app.command("add")(catalogue.add_package)
 package.app.command("list")(catalogue.list_packages)
 package.app.command("remove")(catalogue.remove_package)
+package.app.command("collect")(collect.collect)
 master.app.command("export")(export.export_master)
 master.app.command("import")(export.import_master)
 app.command("cards")(cards.cards)
+app.command("check")(check.check)
 app.command("burn-all")(operations.burn_all)
 app.command("operations")(operations.operations)
 

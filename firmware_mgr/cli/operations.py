@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from firmware_mgr.cli.check_words import warn
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.master.client import MasterClient
@@ -61,6 +62,8 @@ def burn_all(
     operation = client.post(
         "/v1/burn-all", {"cards": named or None, "renew_keys": renew_keys, "erase": erase}
     )
+    if not as_json:
+        warn(operation["check"]["discrepancies"], operation["check"]["count"])
     if wait:
         try:
             operation = watch(client, operation["id"], quiet=as_json)

@@ -16,7 +16,9 @@ from aiohttp import web
 
 from firmware_mgr.master.binding_api import binding_routes
 from firmware_mgr.master.board_api import board_routes
+from firmware_mgr.master.check_api import burn_document, card_discrepancies, change_document, check_routes
 from firmware_mgr.master.class_api import class_routes, texts
+from firmware_mgr.master.collect_api import collect_routes
 from firmware_mgr.master.kept_api import kept_routes
 from firmware_mgr.master.next_step import next_step
 from firmware_mgr.master.operations import CardWork, Operation, phase_seconds
@@ -64,6 +66,8 @@ class Api:
                 *class_routes(self._master),
                 *board_routes(self._master),
                 *binding_routes(self._master),
+                *check_routes(self._master),
+                *collect_routes(self._master),
                 *self._also,
             ]
         )
@@ -122,9 +126,11 @@ class Api:
     async def _want(self, request: web.Request) -> web.Response:
         body = await read_body(request)
         slot = _slot(body.get("slot"))
-        entry = await self._master.want(slot, body.get("image"), body.get("packages"))
-        warnings = self._master.warnings([entry])
-        return web.json_response({**card_document(entry, self._master), "warnings": warnings})
+        note = self._master.checks.note()
+        entry = await self._master.want(slot, body.get("image"), body.get("packages"), note)
+        warnings, check = self._master.warnings([entry]), await change_document(note, self._master)
+        document = {**card_document(entry, self._master), "warnings": warnings, "check": check}
+        return web.json_response(document)
 
     async def _approve(self, request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -158,8 +164,10 @@ class Api:
                 "slots must name at least one", expected="a list, or nothing for all", found="[]"
             )
         renew, erase = body.get("renew_keys") is True, body.get("erase") is True
-        operation = await self._master.burn_all(slots or None, renew, erase)
-        return web.json_response(operation_document(operation, self._master))
+        note = self._master.checks.note()
+        operation = await self._master.burn_all(slots or None, renew, erase, note)
+        check = await burn_document(operation, note, self._master)
+        return web.json_response({**operation_document(operation, self._master), "check": check})
 
     async def _record(self, _request: web.Request) -> web.Response:
         export = await self._master.burn_log.export()
@@ -216,6 +224,7 @@ def card_summary(entry: Entry, master: Master) -> dict[str, Any]:
         "packages": [] if wanted is None else [f"{p.name} {p.version}" for p in wanted.packages],
         "features": None if wanted is None or wanted.features is None else list(wanted.features),
         "test_packages": _test_packages(record.wanted, master),
+        "lacks": len(master.checks.lacks(record.slot)),
         "booted_from": None if entry.hello is None else entry.hello.boot_source.value,
         "boot_version": None if entry.hello is None else entry.hello.boot_version,
         "boot_seconds": None if entry.hello is None else entry.hello.boot_seconds,
@@ -239,6 +248,7 @@ def card_document(entry: Entry, master: Master) -> dict[str, Any]:
             "from": chosen_by.value,
         },
         "trust": _trust_document(record.wanted, master),
+        "discrepancies": card_discrepancies(record.slot, master),
         "record": record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
     }

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.card_class import ClassRecord
+from firmware_mgr.master.check_api import change_document
 from firmware_mgr.master.configuration import Configuration, read_images
 from firmware_mgr.master.requests import read_body
 from firmware_mgr.master.roster import Entry
@@ -53,8 +54,10 @@ class _Handlers:
         name = str(body.get("name"))
         configuration = changed(Configuration(), body)
         wishes = self._master.wishes
-        record = await self._master.change_classes(lambda: wishes.create(name, configuration))
-        return web.json_response(self._document(record))
+        note = self._master.checks.note()
+        record = await self._master.change_classes(lambda: wishes.create(name, configuration), note)
+        check = await change_document(note, self._master)
+        return web.json_response({**self._document(record), "check": check})
 
     async def change(self, request: web.Request) -> web.Response:
         body, name = await read_body(request), request.match_info["name"]
@@ -63,7 +66,10 @@ class _Handlers:
         async def work() -> ClassRecord:
             return await wishes.change(name, changed(wishes.get(name).configuration, body))
 
-        return web.json_response(self._document(await self._master.change_classes(work)))
+        note = self._master.checks.note()
+        record = await self._master.change_classes(work, note)
+        check = await change_document(note, self._master)
+        return web.json_response({**self._document(record), "check": check})
 
     async def remove(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
@@ -81,9 +87,11 @@ class _Handlers:
             await master.wishes.assign(None if name is None else str(name), entries)
             return entries
 
-        entries = await master.change_classes(work)
+        note = master.checks.note()
+        entries = await master.change_classes(work, note)
         slots = [str(entry.slot) for entry in entries]
-        return web.json_response({"class": name, "slots": slots, "warnings": master.warnings(entries)})
+        said, check = master.warnings(entries), await change_document(note, master)
+        return web.json_response({"class": name, "slots": slots, "warnings": said, "check": check})
 
     async def set_own(self, request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -93,7 +101,10 @@ class _Handlers:
         return await self._each(await read_body(request), lambda _own, _board: Configuration())
 
     async def _each(self, body: dict[str, Any], change: ChangeOwn) -> web.Response:
-        entries = await self._master.set_own(self._master.select(texts(body, "cards")), change)
+        note = self._master.checks.note()
+        entries = await self._master.set_own(self._master.select(texts(body, "cards")), change, note)
+        # Of one change one report, in the answer of the first card.
+        checks = [await change_document(note, self._master), *[None] * len(entries)]
         warnings = {entry.slot: self._master.warnings([entry]) for entry in entries}
         return web.json_response(
             [
@@ -103,8 +114,9 @@ class _Handlers:
                     "wanted": to_plain(entry.record.wanted),
                     "wanted_from": to_plain(entry.record.wanted_from),
                     "warnings": warnings[entry.slot],
+                    "check": check,
                 }
-                for entry in entries
+                for entry, check in zip(entries, checks, strict=False)
             ]
         )
 

@@ -92,6 +92,8 @@ class Roster:
         self.images: list[ImageRecord] = []
         self.packages: list[PackageRecord] = []
         self.ports: dict[RelayPort, SlotId] = {}  # relay ports that slots are bound to
+        #: Called when what cards should run, which of them are there, or what software there is has changed.
+        self.software_changed: Callable[[], None] = lambda: None
 
     def __iter__(self) -> Iterator[Entry]:
         return iter([entry for _, entry in sorted(self._entries.items())])
@@ -124,6 +126,7 @@ class Roster:
         packages = await self._catalogue.list(PACKAGES)
         self.images = [ImageRecord.from_document(document.value, document.key) for document in images]
         self.packages = [PackageRecord.from_document(document.value, document.key) for document in packages]
+        self.software_changed()
 
     async def write(self, entry: Entry, now: float, **changes: Any) -> None:
         """Change the record, durably, then in memory. The life is written with it."""
@@ -145,8 +148,11 @@ class Roster:
             *others,
         ]
         await self._batches.apply(puts)
+        changed = any(_software(entry.record) != _software(record) for entry, record in records)
         for entry, record in records:
             entry.record = record
+        if changed:
+            self.software_changed()
 
     def make(self, slot: SlotId, now: float) -> Entry:
         """A slot that nothing was known of; it is not written yet."""
@@ -265,6 +271,11 @@ class Roster:
         return {
             file.name: Blob(file.digest, file.length, self._blobs.path(file.digest)) for file in image.files
         }
+
+
+def _software(record: CardRecord) -> tuple[object, ...]:
+    """What dependencies between cards go by."""
+    return (record.wanted, record.present, record.board, record.cpu)
 
 
 def hostname(slot: SlotId) -> str:

@@ -12,7 +12,7 @@ from firmware_mgr.master.board_wish import BoardRecord, Preferred
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
-from firmware_mgr.master.wanted import Place, Wanted, wanted
+from firmware_mgr.master.wanted import InOrder, Place, Wanted, as_added, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Said:
         card: CardRecord,
         images: Sequence[ImageRecord],
         packages: Sequence[PackageRecord],
+        in_order: InOrder = as_added,
         *,
         newest: bool,
     ) -> Wanted:
@@ -71,4 +72,4 @@ class Said:
             self.by_board(card),
             self.preferred,
         )
-        return wanted(place, images, packages)
+        return wanted(place, images, packages, in_order)

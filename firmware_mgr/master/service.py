@@ -20,6 +20,8 @@ from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
 from firmware_mgr.master.catalogue import Catalogue, Delete
+from firmware_mgr.master.check_desk import ChangeNote, CheckDesk
+from firmware_mgr.master.collect import Collected, collect
 from firmware_mgr.master.composite_desk import CompositeDesk, Entered
 from firmware_mgr.master.composites import TakenComposite
 from firmware_mgr.master.configuration import Configuration
@@ -30,6 +32,7 @@ from firmware_mgr.master.gate import Gate
 from firmware_mgr.master.hands import Hands
 from firmware_mgr.master.kept_desk import KeptDesk
 from firmware_mgr.master.operations import Operation
+from firmware_mgr.master.package_tables import PackageTables
 from firmware_mgr.master.record import BurnLog
 from firmware_mgr.master.removal import check_unused, pick_packages, who_refers
 from firmware_mgr.master.roster import Entry, Roster
@@ -43,6 +46,7 @@ from firmware_mgr.master.wishes import ChangeOwn, Wishes
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest, MacAddress, SlotId
 from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.model.software import PackageRef
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 from firmware_mgr.netboot.quarantine import Misfit
 from firmware_mgr.package.keyring import Keyring
@@ -54,6 +58,8 @@ T = TypeVar("T")
 
 #: Bytes that came later than this stay when something is removed: their document may still be on its way.
 LONGEST_IMPORT_SECONDS = 3600.0
+#: Documents that are removed by one transaction: the catalogue takes 128 changes.
+MAX_DELETES = 128
 #: Different complaints about netboot clients that are written to the log.
 MAX_SAID = 1000
 
@@ -89,7 +95,9 @@ class Master:
             self.roster, catalogue, settings, boards, clock=clock, guess_boards=self._guess_boards
         )
         self.gate = Gate(self.engine, authority, self.bindings)
-        self.wishes = Wishes(self.roster, catalogue, clock, self._busy)
+        self._tables = PackageTables(blobs)
+        self.checks = CheckDesk(self.roster, self._tables, self.engine.news.tell)
+        self.wishes = Wishes(self.roster, catalogue, clock, self._busy, self._settled)
         self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
         self.composites = CompositeDesk(self.roster, self.wishes, catalogue, settings, clock)
@@ -116,10 +124,12 @@ class Master:
         await self.bindings.load()
         await self.desk.load()
         await self.slot_settings.load()
+        self.checks.start()
         await self.engine.start()
         await self.engine.call(self.desk.take_up)
 
     async def stop(self) -> None:
+        await self.checks.stop()
         await self.engine.stop()
 
     # Called by the servers.
@@ -176,9 +186,17 @@ class Master:
 
     # What users ask for; each runs in turn with everything else.
 
-    async def burn_all(self, slots: list[SlotId] | None, renew_keys: bool, erase: bool = False) -> Operation:
+    async def burn_all(
+        self,
+        slots: list[SlotId] | None,
+        renew_keys: bool,
+        erase: bool = False,
+        note: ChangeNote | None = None,
+    ) -> Operation:
         """Provision these cards, or all that are present. Raises UsageError; nothing is touched then."""
-        operation: Operation = await self.engine.call(lambda: self.desk.begin(slots, renew_keys, erase))
+        await self.checks.ready()
+        work = (note or self.checks.note()).around(lambda: self.desk.begin(slots, renew_keys, erase))
+        operation: Operation = await self.engine.call(work)
         return operation
 
     async def cancel(self, identifier: str) -> Operation:
@@ -202,7 +220,9 @@ class Master:
         """The slots that a selector names. Raises UsageError."""
         return self.composites.select(terms)
 
-    async def want(self, slot: SlotId, image: str | None, packages: list[str] | None) -> Entry:
+    async def want(
+        self, slot: SlotId, image: str | None, packages: list[str] | None, note: ChangeNote | None = None
+    ) -> Entry:
         """Change what a slot should run by itself; what is not named stays. It is taken at the next boot."""
 
         def change(own: Configuration, board: str) -> Configuration:
@@ -210,10 +230,12 @@ class Master:
             named = own.packages if packages is None else tuple(packages)
             return replace(own, images=images, packages=named)
 
-        (entry,) = await self.set_own([slot], change)
+        (entry,) = await self.set_own([slot], change, note)
         return entry
 
-    async def set_own(self, slots: Sequence[SlotId], change: ChangeOwn) -> list[Entry]:
+    async def set_own(
+        self, slots: Sequence[SlotId], change: ChangeOwn, note: ChangeNote | None = None
+    ) -> list[Entry]:
         """Change cards' own configurations: all, or none and UsageError."""
 
         async def work() -> list[Entry]:
@@ -222,8 +244,13 @@ class Master:
             self._look_again(entries)
             return entries
 
-        entries: list[Entry] = await self.engine.call(work)
+        await self.checks.ready()
+        entries: list[Entry] = await self.engine.call((note or self.checks.note()).around(work))
         return entries
+
+    def _settled(self, refs: tuple[PackageRef, ...], board: str) -> tuple[PackageRef, ...]:
+        """A list that nobody named, in the order that the packages themselves ask for."""
+        return self._tables.now.settled(refs, board)
 
     def warnings(self, entries: Sequence[Entry]) -> list[str]:
         """What a user who chose these cards' software should know of it, by the site's trust of today."""
@@ -290,7 +317,7 @@ class Master:
             hint = f"wait for its end, or: fwmgr operations {busy} --cancel"
             raise UsageError("card is in an operation", where=f"slot {slot}", found=busy, hint=hint)
 
-    async def change_classes(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def change_classes(self, work: Callable[[], Awaitable[T]], note: ChangeNote | None = None) -> T:
         """Have classes changed in turn with everything else; cards with nothing to run are judged anew."""
 
         async def then_look() -> T:
@@ -299,7 +326,8 @@ class Master:
             self.slot_settings.tell(self.roster)
             return result
 
-        result: T = await self.engine.call(then_look)
+        await self.checks.ready()
+        result: T = await self.engine.call((note or self.checks.note()).around(then_look))
         return result
 
     def _look_again(self, entries: Iterable[Entry]) -> None:
@@ -308,9 +336,10 @@ class Master:
             if entry.life.state in (CardState.HELD, CardState.FAILED):
                 self.engine.drop_link(entry)
 
-    async def enter_composite(self, taken: TakenComposite) -> Entered:
+    async def enter_composite(self, taken: TakenComposite, note: ChangeNote | None = None) -> Entered:
         """A composite that was read comes into the catalogue, whole or not at all. Raises UsageError."""
-        entered: Entered = await self.change_classes(lambda: self.composites.enter(taken))
+        await self._tables.add(taken.new_packages)
+        entered: Entered = await self.change_classes(lambda: self.composites.enter(taken), note)
         return entered
 
     async def remove_image(self, board: str, version: str) -> ImageRecord:
@@ -336,6 +365,24 @@ class Master:
         removed: list[PackageRecord] = await self.engine.call(work)
         await self._collect()
         return removed
+
+    async def collect_software(self, keep: int, *, dry_run: bool) -> Collected:
+        """Remove what nobody refers to but `keep` versions of each name; or only say what that is."""
+
+        async def work() -> Collected:
+            cards = [entry.record for entry in self.roster]
+            found = collect(self.roster.images, self.roster.packages, cards, self.wishes.said, keep)
+            if found.records and not dry_run:
+                deletes = [Delete(record.key) for record in found.records]
+                for start in range(0, len(deletes), MAX_DELETES):
+                    await self._catalogue.transact([], deletes[start : start + MAX_DELETES])
+                await self.roster.load_software()
+            return found
+
+        collected: Collected = await self.engine.call(work)
+        if not dry_run:
+            await self._collect()
+        return collected
 
     async def _remove(self, what: str, records: Sequence[ImageRecord | PackageRecord]) -> None:
         known: list[ImageRecord | PackageRecord] = [*self.roster.images, *self.roster.packages]

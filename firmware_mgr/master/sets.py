@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from firmware_mgr.master.configuration import WantedFrom
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
 from firmware_mgr.master.said import Said
+from firmware_mgr.master.wanted import InOrder, Wanted, as_added
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
 from firmware_mgr.model.software import SoftwareSet
 
 #: Of a card that is only thought of; no error about it is shown with its slot.
 _NOWHERE = SlotId.parse("1")
+
+WouldRun = Callable[[CardRecord], Wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +41,28 @@ def who_runs_what(
     cpus: Mapping[str, CpuArch],
     images: Sequence[ImageRecord],
     packages: Sequence[PackageRecord],
+    *,
+    in_order: InOrder = as_added,
 ) -> list[SetRow]:
-    """`cpus` by board. Rows by class, board and first slot, with what classes would give to boards that no
-    card is of.
+    """`cpus` by board, `in_order` as `wanted` takes it.
+
+    Rows by class, board and first slot, with what classes would give to boards that no card is of.
     """
+
+    def would_run(card: CardRecord) -> Wanted:
+        return said.wanted(card, images, packages, in_order, newest=True)
+
     cards = list(cards)
     rows: dict[tuple[object, ...], SetRow] = {}
     for card in sorted(cards, key=lambda card: card.slot):
-        row = _row(said, card, images, packages)
+        row = _row(said, card, would_run)
         digest = None if row.software is None else row.software.digest
         key = (row.card_class, row.board, digest, row.origin, row.error)
         known = rows.get(key) or row
         rows[key] = replace(known, slots=(*known.slots, card.slot))
     seen = {(row.card_class, row.board) for row in rows.values()}
     thought = [
-        _would_run(said, _thought(name, board, cpus[board]), images, packages)
+        _would_run(said, _thought(name, board, cpus[board]), would_run)
         for name in sorted(said.classes)
         for board in sorted(_boards(said, name, images) & set(cpus))
         if (name, board) not in seen
@@ -74,21 +84,17 @@ def _thought(name: str, board: str, cpu: CpuArch) -> CardRecord:
     return CardRecord(_NOWHERE, 0.0, board=board, cpu=cpu, card_class=name)
 
 
-def _row(
-    said: Said, card: CardRecord, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
-) -> SetRow:
+def _row(said: Said, card: CardRecord, would_run: WouldRun) -> SetRow:
     if card.wanted is None and card.board is not None:
-        return _would_run(said, card, images, packages)
+        return _would_run(said, card, would_run)
     return SetRow(said.class_name(card), card.board, card.wanted, card.wanted_from)
 
 
-def _would_run(
-    said: Said, card: CardRecord, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]
-) -> SetRow:
+def _would_run(said: Said, card: CardRecord, would_run: WouldRun) -> SetRow:
     """What a burn-all would make of it."""
     name, board = said.class_name(card), card.board
     try:
-        one = said.wanted(card, images, packages, newest=True)
+        one = would_run(card)
     except UsageError as e:
         return SetRow(
             name, board, None, WantedFrom(), error=f"{e.what}: expected {e.expected}, found {e.found}"

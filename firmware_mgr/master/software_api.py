@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from firmware_mgr.link.wire import to_plain
+from firmware_mgr.master.check_api import change_document
 from firmware_mgr.master.composite import CompositeRecord
 from firmware_mgr.master.composite_desk import Entered
 from firmware_mgr.master.composites import CompositeReader
@@ -89,8 +90,10 @@ class _Handlers:
             raise UsageError("not a composite image", where=str(path), found="a package", hint=hint)
         known, images = self._master.composites.composites, self._master.roster.images
         taken = await self._reader.take(path, known, images)
-        entered = await self._master.enter_composite(taken)
-        return web.json_response(self._entered(entered))
+        note = self._master.checks.note()
+        entered = await self._master.enter_composite(taken, note)
+        check = await change_document(note, self._master)
+        return web.json_response({**self._entered(entered), "check": check})
 
     async def reading(self, _request: web.Request) -> web.Response:
         """What of a composite is being read; null when none is."""
@@ -133,7 +136,11 @@ class _Handlers:
         """The software sets: what each class and slot will run."""
         roster = self._master.roster
         cards = [entry.record for entry in roster]
-        rows = who_runs_what(self._master.wishes.said, cards, roster.cpus, roster.images, roster.packages)
+        await self._master.checks.ready()
+        wishes = self._master.wishes
+        rows = who_runs_what(
+            wishes.said, cards, roster.cpus, roster.images, roster.packages, in_order=wishes.in_order
+        )
         return web.json_response([to_plain(row) for row in rows])
 
 

@@ -26,6 +26,15 @@ from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
 WHO_DECIDES: Final = (Origin.CARD, Origin.CLASS, Origin.BOARD)
 
 
+#: Brings packages that nobody named into an order that is right on a card of that board.
+InOrder = Callable[[tuple[PackageRef, ...], str], tuple[PackageRef, ...]]
+
+
+def as_added(packages: tuple[PackageRef, ...], _board: str) -> tuple[PackageRef, ...]:
+    """For lists of which nothing more is known."""
+    return packages
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
@@ -62,7 +71,12 @@ class Wanted:
     origin: WantedFrom
 
 
-def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[PackageRecord]) -> Wanted:
+def wanted(
+    place: Place,
+    images: Sequence[ImageRecord],
+    packages: Sequence[PackageRecord],
+    in_order: InOrder = as_added,
+) -> Wanted:
     """Raises UsageError that names slot, what does not fit, and the next step."""
     image_from = image_origin(place)
     packages_from = place.decides(lambda said: said.packages is not None)
@@ -79,8 +93,8 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
         image = next((one for one in images if one.ref == boot_image), None)
         takes_test = image is not None and image.takes_test
         choice = [package for package in packages if takes_test or not package.is_test]
-        preferred = place.preferred.packages
-        refs = plan.newest_packages("" if place.cpu is None else place.cpu.value, choice, preferred)
+        cpu = "" if place.cpu is None else place.cpu.value
+        refs = in_order(plan.newest_packages(cpu, choice, place.preferred.packages), place.board)
     else:
         wishes = place.says(packages_from).packages or ()
         refs = tuple(_package(place, wish, packages_from, packages) for wish in wishes)

@@ -20,7 +20,7 @@ from firmware_mgr.master.plan import pick_image
 from firmware_mgr.master.removal import pick_packages
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.said import Said
-from firmware_mgr.master.wanted import Wanted, provisioning
+from firmware_mgr.master.wanted import InOrder, Wanted, as_added, provisioning
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import SlotId, check_name
 from firmware_mgr.model.pristine import Provisioning
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Wishes:
-    """`busy` names the operation that works on a slot, or gives None."""
+    """`busy` names the operation that works on a slot, or gives None; `in_order` is `wanted`'s."""
 
     def __init__(
         self,
@@ -43,7 +43,9 @@ class Wishes:
         catalogue: Catalogue,
         clock: Callable[[], float],
         busy: Callable[[SlotId], str | None],
+        in_order: InOrder = as_added,
     ) -> None:
+        self.in_order = in_order
         self._roster = roster
         self._catalogue = catalogue
         self._clock = clock
@@ -90,7 +92,8 @@ class Wishes:
         return self._wanted(entry.record, self.said, newest=newest)
 
     def _wanted(self, card: CardRecord, said: Said, *, newest: bool = False) -> Wanted:
-        return said.wanted(card, self._roster.images, self._roster.packages, newest=newest)
+        images, packages = self._roster.images, self._roster.packages
+        return said.wanted(card, images, packages, self.in_order, newest=newest)
 
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:
         """In which order the card is provisioned, and who chose it."""
@@ -227,7 +230,7 @@ class Wishes:
             fields = dict((changes or {}).get(entry.slot, {}))
             if entry.record.board is not None:
                 card = replace(entry.record, **fields)
-                one = said.wanted(card, images, packages, newest=False)
+                one = said.wanted(card, images, packages, self.in_order, newest=False)
                 fields |= {"wanted": one.software, "wanted_from": one.origin}
             settled.append((entry, fields))
         return settled

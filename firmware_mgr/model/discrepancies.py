@@ -45,6 +45,7 @@ class Lack(Enum):
     UPGRADE = "orphaned upgrade"
     ORDER = "order"
     CLASH = "clash"
+    FILE = "unreadable package"  # found by who reads packages: what it needs is unknown
 
 
 _RANK = {lack: rank for rank, lack in enumerate(Lack)}
@@ -77,7 +78,8 @@ class Instead:
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
     """Package `package` on a card lacks `needs`: by `lack` the name of a package (in the versions that
-    `constraint` allows), a library, what it must stand before, or a path. `path` is a file concerned, if any.
+    `constraint` allows), a library, what it must stand before, a path, or its own file. `path` is a file
+    concerned, if any.
     """
 
     slot: SlotId

@@ -24,7 +24,9 @@ _END: Final = 0
 _RANK_OF_OTHER_MARKS: Final = 256  # over every letter's code
 
 
-class _Order(NamedTuple):
+class Order(NamedTuple):
+    """Compares as the versions do."""
+
     epoch: int
     upstream: _Part
     revision: _Part
@@ -35,20 +37,21 @@ class Version:
     """A version. Equal ones may be written differently (`1.0`, `1.00`); `text` says how this one is."""
 
     text: str = field(compare=False)
-    order: _Order = field(init=False, repr=False)
+    order: Order = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", _order(check_version(self.text)))
+        object.__setattr__(self, "order", debian_order(check_version(self.text)))
 
     def __str__(self) -> str:
         return self.text
 
 
-def _order(text: str) -> _Order:
+def debian_order(text: str) -> Order:
+    """The place of a text in Debian's order of versions, whatever it is (V2)."""
     match = _EPOCH.fullmatch(text)
     epoch, rest = (int(match[1]), match[2]) if match else (0, text)
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
-    return _Order(epoch, _part(upstream), _part(revision))
+    return Order(epoch, _part(upstream), _part(revision))
 
 
 def _part(text: str) -> _Part:

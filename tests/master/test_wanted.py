@@ -15,6 +15,7 @@ from firmware_mgr.master.wanted import CARRIED_OVER, WHO_DECIDES, Place, provisi
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import PristineOrder, Provisioning
+from firmware_mgr.model.software import PackageRef
 from tests.master.rack_twin import ARM_IMAGE, ARM_PACKAGE, IMAGE, NEW_IMAGE, PACKAGE
 
 IMAGES = (IMAGE, NEW_IMAGE, ARM_IMAGE)
@@ -175,3 +176,18 @@ def test_order_and_saving_are_chosen_by_card_then_class_then_board() -> None:
 def test_a_configuration_that_cannot_be_is_refused(make: object) -> None:
     with pytest.raises(UsageError):
         make()  # type: ignore[operator]
+
+
+def test_only_a_list_that_nobody_named_is_put_into_another_order() -> None:
+    def turned(refs: tuple[PackageRef, ...], board: str) -> tuple[PackageRef, ...]:
+        assert board == "qemu-aarch64"
+        return refs[::-1]
+
+    def names(where: Place) -> list[str]:
+        return [one.name for one in wanted(where, IMAGES, PACKAGES, turned).software.packages]
+
+    assert names(place()) == ["base", "web"]
+    assert names(place(Configuration(("web", "base")))) == ["web", "base"]
+    assert names(place(None, Configuration(("web", "base")))) == ["web", "base"]
+    kept = replace(place(), kept=wanted(place(), IMAGES, PACKAGES).software)
+    assert names(kept) == ["web", "base"]

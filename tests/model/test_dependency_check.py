@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_mgr.model.dependency_check import check
+from firmware_mgr.model.dependency_check import Checker, check
 from firmware_mgr.model.discrepancies import (
     CardSoftware,
     Discrepancy,
@@ -291,3 +291,13 @@ def test_the_order_of_cards_changes_nothing(cards: list[CardSoftware], random: o
     mixed = list(cards)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     assert check(mixed, NOTHING_KNOWN) == check(cards, NOTHING_KNOWN)
+
+
+@given(st.lists(CARDS, min_size=2, max_size=3), st.lists(packages("abcd"), max_size=3))
+def test_what_was_found_before_does_not_change_what_is_found(
+    changes: list[list[CardSoftware]], more: list[PackageFacts]
+) -> None:
+    known = KnownPackages(more)
+    checker = Checker(known)
+    for cards in [*changes, changes[0]]:
+        assert checker.check(cards) == check(cards, known)
