@@ -351,6 +351,7 @@ class Agent:
             settings=self._settings.digest,
             mac="" if self._lease is None else self._lease.mac,
             package_format=FORMAT_VERSION,
+            reads_features=True,
         )
 
     def _last_lease(self) -> str | None:

@@ -47,18 +47,16 @@ class StoredPackage:
     bad: tuple[Module, ...]
     processes: tuple[ProcessSpec, ...]
     features: tuple[str, ...] | None = None
+    bad_blobs: frozenset[Digest] = frozenset()  # of the whole store
 
     def of_set(self, software: SoftwareSet, store: Store, cpu: CpuArch) -> StoredPackage:
-        """The same package as that set has it. What it has beyond `modules` is looked for, not read back."""
+        """The same package as that set has it."""
         if software.features == self.features:
             return self
         modules = select(self.toc, cpu, features=software.features)
-        known = {module.sha256 for module in self.bad}
-        bad = tuple(
-            one for one in content_modules(modules) if one.sha256 in known or not store.has(one.sha256)
-        )
+        bad = _bad(modules, self.bad_blobs, store)
         processes = processes_of(self.toc, modules, cpu)
-        return StoredPackage(self.entry, self.toc, modules, bad, processes, software.features)
+        return StoredPackage(self.entry, self.toc, modules, bad, processes, software.features, self.bad_blobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,7 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
     store = areas.store
     if store is None:
         return {}
-    bad_blobs = set(store.bad_blobs())
+    bad_blobs = frozenset(store.bad_blobs())
     found: dict[Digest, StoredPackage] = {}
     for digest, entry in records.packages.items():
         features = _features(digest, records)
@@ -160,13 +158,17 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
             modules = select(toc, cpu, features=features)
         except FwmgrError:
             continue
-        bad = tuple(
-            module
-            for module in content_modules(modules)
-            if module.sha256 in bad_blobs or not store.has(module.sha256)
-        )
-        found[digest] = StoredPackage(entry, toc, modules, bad, processes_of(toc, modules, cpu), features)
+        bad, processes = _bad(modules, bad_blobs, store), processes_of(toc, modules, cpu)
+        found[digest] = StoredPackage(entry, toc, modules, bad, processes, features, bad_blobs)
     return found
+
+
+def _bad(modules: tuple[Module, ...], bad_blobs: frozenset[Digest], store: Store) -> tuple[Module, ...]:
+    return tuple(
+        module
+        for module in content_modules(modules)
+        if module.sha256 in bad_blobs or not store.has(module.sha256)
+    )
 
 
 def _features(package: Digest, records: Records) -> tuple[str, ...] | None:

@@ -27,7 +27,7 @@ LOOK_SECONDS = 0.3
 def add_composite(file: Path, directory: Path, as_json: bool) -> None:
     """A set or composite image, with a bar while the master reads it."""
     with _Watching(directory, quiet=as_json):
-        answer = master_client(directory).post("/v1/composites", {"path": str(file)})
+        answer = master_client(directory).post("/v1/composites", {"path": str(file)}, patience=None)
     if as_json:
         typer.echo(json.dumps(answer, indent=1))
         return
@@ -49,8 +49,11 @@ def add_composite(file: Path, directory: Path, as_json: bool) -> None:
         console.print(f"preferred from now on: {name} {version}")
     tell_change(answer["check"])
     typer.echo("what each class and slot will run: fwmgr sets")
-    at_once = f"fwmgr burn-all --cards composite:{one['name']}"
-    typer.echo(f"each card is brought there when it next boots; at once with: {at_once}")
+    at_once = f"fwmgr burn-all --cards composite:{one['name']}={one['version']}"
+    if answer["slots"]:
+        typer.echo(f"each of these is brought there when it next boots; at once with: {at_once}")
+    else:
+        typer.echo(f"no card was touched; to burn those that it is for: {at_once}")
 
 
 def _members(members: list[dict[str, Any]]) -> Table:

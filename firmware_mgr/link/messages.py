@@ -18,8 +18,6 @@ from firmware_mgr.model.software import SoftwareSet
 PROTOCOL_VERSION = 2
 #: A master talks to agents one version older, since flash holds old agents (design, choice 4).
 OLDEST_PROTOCOL = 1
-#: Agents of older versions know no features of software sets (SPEC-link §3).
-FEATURES_SINCE = 2
 
 LINK_PORT = 7400
 ENROL_PORT = 7401
@@ -120,6 +118,7 @@ class Hello:
     `sets` are all software sets that flash holds records of, `running_set` is the one whose processes run.
     `boot_id` differs from boot to boot. `settings` names the settings that the card has kept, `mac`
     is that of its interface, `package_format` the newest that it reads: older agents do not say, and read 1.
+    `reads_features`: it knows that a software set may ask for features.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -140,6 +139,7 @@ class Hello:
     settings: Digest | None = field(default=None, metadata=since(2))
     mac: str = field(default="", metadata=since(2))
     package_format: int = field(default=1, metadata=since(2))
+    reads_features: bool = field(default=False, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,11 +87,15 @@ class Batches:
             await self._catalogue.transact([], changes)
             return
         identifier = self._new_id()
-        for number, part in enumerate(parts):
-            key = f"{BATCHES}{identifier}/{number:06}"
-            await self._catalogue.transact([], [Put(key, PART.write(part))])
-        commit = Put(f"{COMMITS}{identifier}", COMMIT.write(BatchCommit(len(parts))))
-        await self._catalogue.transact([], [commit])
+        try:
+            for number, part in enumerate(parts):
+                key = f"{BATCHES}{identifier}/{number:06}"
+                await self._catalogue.transact([], [Put(key, PART.write(part))])
+            commit = Put(f"{COMMITS}{identifier}", COMMIT.write(BatchCommit(len(parts))))
+            await self._catalogue.transact([], [commit])
+        except DeviceError:
+            await self._throw_away()  # a full disk needs the room
+            raise
         try:
             await self._finish(identifier)
         except DeviceError as e:
@@ -102,9 +106,15 @@ class Batches:
         commits = await self._catalogue.list(COMMITS)
         for document in commits:
             await self._finish(document.key.removeprefix(COMMITS))
+        await self._throw_away()
+        return len(commits)
+
+    async def _throw_away(self) -> None:
+        """Parts without a commit: whoever wrote them has not decided."""
+        if await self._catalogue.list(COMMITS):
+            return
         for left in await self._catalogue.list(BATCHES):
             await self._catalogue.transact([], [Delete(left.key)])
-        return len(commits)
 
     async def _finish(self, identifier: str) -> None:
         for document in await self._catalogue.list(f"{BATCHES}{identifier}/"):

@@ -155,9 +155,9 @@ class Bindings:
         return [entry for entry in self._roster if entry.bound is not None]
 
     def free_slot(self, shelf: int) -> SlotId:
-        """The first slot of the shelf that nothing is known of. Raises UsageError when all are taken."""
+        """The first slot of the shelf that no card was seen in. Raises UsageError when all are taken."""
         number = 1
-        while SlotId(number, shelf) in self._roster:
+        while SlotId(number, shelf) in self._roster and not self._roster.get(SlotId(number, shelf)).vacant:
             number += 1
         slot = SlotId(number, shelf)
         self._settings.card_address(slot)
@@ -170,7 +170,8 @@ class Bindings:
         self._settings.card_address(slot)
         if wish.mac is None and wish.key is None and wish.port is None:
             raise UsageError("nothing to bind to", where=f"slot {slot}", expected="--mac, --key or --port")
-        if slot in self._roster and self._roster.get(slot).bound is None and wish.mac is not None:
+        known = self._roster.get(slot) if slot in self._roster else None
+        if known is not None and known.bound is None and not known.vacant and wish.mac is not None:
             hint = "a slot that its chassis reports needs no binding: fwmgr cards"
             raise UsageError("the slot register says who sits here", where=f"slot {slot}", hint=hint)
         key = None if wish.key is None else self._whole_key(wish.key)

@@ -25,8 +25,9 @@ class MasterClient:
     def get(self, path: str, **query: str) -> Any:
         return asyncio.run(self.ask("GET", path, query=query))
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        return asyncio.run(self.ask("POST", path, body=body or {}))
+    def post(self, path: str, body: dict[str, Any] | None = None, patience: float | None = PATIENCE) -> Any:
+        """`patience` in seconds; None waits as long as it takes."""
+        return asyncio.run(self.ask("POST", path, body=body or {}, patience=patience))
 
     async def ask(
         self,
@@ -35,12 +36,13 @@ class MasterClient:
         *,
         query: dict[str, str] | None = None,
         body: dict[str, Any] | None = None,
+        patience: float | None = PATIENCE,
     ) -> Any:
         where = str(self._socket)
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=aiohttp.UnixConnector(path=where), timeout=aiohttp.ClientTimeout(total=PATIENCE)
+                    connector=aiohttp.UnixConnector(path=where), timeout=aiohttp.ClientTimeout(total=patience)
                 ) as session,
                 session.request(method, f"http://master{path}", params=query, json=body) as response,
             ):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
+from firmware_mgr.master.plan import age
 from firmware_mgr.master.removal import who_refers
 from firmware_mgr.master.said import Said
 from firmware_mgr.model.errors import UsageError
@@ -82,7 +83,7 @@ def _by_name(records: Iterable[Software]) -> dict[tuple[str, str], list[list[Sof
         kind = ("image", record.board) if isinstance(record, ImageRecord) else ("package", record.name)
         names.setdefault(kind, {}).setdefault(record.version, []).append(record)
     return {
-        name: sorted(versions.values(), key=lambda files: -max(one.added_at for one in files))
+        name: sorted(versions.values(), key=lambda files: max(map(age, files)), reverse=True)
         for name, versions in names.items()
     }
 

@@ -6,7 +6,7 @@ It keeps nothing from being removed: what it brought stands on its own (docs/COM
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from firmware_mgr.master.documents import PackageRecord
@@ -14,6 +14,7 @@ from firmware_mgr.master.schema import Schema
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, SlotId, check_name, check_version
 from firmware_mgr.model.selection import Candidate
 from firmware_mgr.model.software import BootImageRef, PackageRef
+from firmware_mgr.model.versions import debian_order
 
 COMPOSITES: Final = "composites/"
 SELECTOR: Final = "composite:"
@@ -32,7 +33,8 @@ class TargetRecord:
 @dataclass(frozen=True, slots=True)
 class CompositeRecord:
     """`kind` in words (SPEC-package §3); `length` in bytes; times in seconds since 1970. `packages` are as
-    the catalogue has them: of one that was only built again, the stored one.
+    the catalogue has them: of one that was only built again, the stored one. `concerns` are the slots, boards
+    and classes that its card information names.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class CompositeRecord:
     images: tuple[BootImageRef, ...]
     packages: tuple[PackageRef, ...]
     has_information: bool
+    concerns: TargetRecord = field(default_factory=TargetRecord)
 
     def __post_init__(self) -> None:
         check_name(self.name, self.kind)
@@ -77,24 +80,27 @@ def meant_by(
     cpus: Mapping[SlotId, CpuArch | None],
     packages: Iterable[PackageRecord],
 ) -> frozenset[SlotId]:
-    """The slots that it is for: those of its targets, without any those with a board or CPU that it has.
+    """The slots that it is for: those of its targets; without any those that its card information names, and
+    those with a board or CPU that it has.
 
     A slot where no card was seen yet is not meant.
     """
     targets = composite.targets
     candidates = [one for one in candidates if one.board is not None]
     if targets.slots or targets.boards or targets.classes:
-        slots = {SlotId.parse(slot) for slot in targets.slots}
-        return frozenset(
-            one.slot
-            for one in candidates
-            if one.slot in slots or one.board in targets.boards or one.card_class in targets.classes
-        )
+        return frozenset(one.slot for one in candidates if _named(one, targets))
     boards = {image.board for image in composite.images}
     served = {cpu for package in packages if package.ref in composite.packages for cpu in package.cpus}
     return frozenset(
-        one.slot for one in candidates if one.board in boards or _fits(cpus.get(one.slot), served)
+        one.slot
+        for one in candidates
+        if one.board in boards or _fits(cpus.get(one.slot), served) or _named(one, composite.concerns)
     )
+
+
+def _named(one: Candidate, by: TargetRecord) -> bool:
+    slots = {SlotId.parse(slot) for slot in by.slots}
+    return one.slot in slots or one.board in by.boards or one.card_class in by.classes
 
 
 def _fits(cpu: CpuArch | None, served: set[str]) -> bool:
@@ -104,7 +110,7 @@ def _fits(cpu: CpuArch | None, served: set[str]) -> bool:
 def selectors(composites: Sequence[CompositeRecord]) -> dict[str, CompositeRecord]:
     """`composite:NAME`, the one that was added last, and `composite:NAME=VERSION`."""
     found: dict[str, CompositeRecord] = {}
-    for one in sorted(composites, key=lambda one: one.added_at):
+    for one in sorted(composites, key=lambda one: (one.added_at, debian_order(one.version))):
         found[f"{SELECTOR}{one.name}"] = one
         found[f"{SELECTOR}{one.name}={one.version}"] = one
     return found

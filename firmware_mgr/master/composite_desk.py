@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from firmware_mgr.master.arrivals import Software, check_here
 from firmware_mgr.master.board_wish import PREFERRED
 from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.composite import COMPOSITES, CompositeRecord, meant_by, selectors
@@ -17,7 +18,7 @@ from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.said import Said
 from firmware_mgr.master.settings import Settings
 from firmware_mgr.master.wishes import Wishes, check_known
-from firmware_mgr.model.ids import SlotId
+from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.package.card_information import CardInformation
 
 _NOTHING = CardInformation()
@@ -45,13 +46,17 @@ class CompositeDesk:
         wishes: Wishes,
         catalogue: Catalogue,
         settings: Settings,
+        *,
         clock: Callable[[], float],
+        has: Callable[[Digest], bool],
     ) -> None:
+        """`has` tells of blobs."""
         self._roster = roster
         self._wishes = wishes
         self._catalogue = catalogue
         self._settings = settings
         self._clock = clock
+        self._has = has
         self.composites: list[CompositeRecord] = []
 
     async def load(self) -> None:
@@ -77,22 +82,24 @@ class CompositeDesk:
     async def enter(self, taken: TakenComposite) -> Entered:
         """Raises UsageError when something does not hold for a card; nothing is written then."""
         roster, now, before = self._roster, self._clock(), self._wishes.said
+        new: list[Software] = [*taken.new_images, *taken.new_packages]
+        known: list[Software] = [one.record for one in taken.images if not one.news.is_new]
+        known += [one.record for one in taken.packages if not one.news.is_new]
+        check_here(new, known, [*roster.images, *roster.packages], self._has)
         images = [*roster.images, *taken.new_images]
         packages = [*roster.packages, *taken.new_packages]
         records = {entry.slot: entry.record for entry in roster}
         information = taken.information or _NOTHING
-        follows = follow(information, before, records, images, packages, now=now)
+        follows = follow(information, before, records, images, packages, known_boards=roster.cpus, now=now)
         check_known(follows.said.preferred, images, packages)
         strange = [self._blank(slot, now) for slot in follows.cards if slot not in roster]
         entries = [entry for entry in roster if entry.slot in follows.touched] + strange
         settled = self._wishes.settled(entries, follows.said, follows.cards, (images, packages))
         puts = [
-            *(Put(record.key, record.to_document()) for record in taken.new_images),
-            *(Put(record.key, record.to_document()) for record in taken.new_packages),
+            *(Put(record.key, record.to_document()) for record in new),
             *_said_puts(before, follows.said),
+            Put(taken.record.key, taken.record.to_document()),  # what came last is what its name selects
         ]
-        if not taken.known:
-            puts.append(Put(taken.record.key, taken.record.to_document()))
         await roster.write_all(settled, now, puts)
         self._wishes.said = follows.said
         for entry in strange:

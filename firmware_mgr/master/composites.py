@@ -6,10 +6,10 @@ Knows how members become records. What they bring about is `composite_desk`'s.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from firmware_mgr.master.composite import CompositeRecord, TargetRecord
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.master.files import disk_errors, make_directories
 from firmware_mgr.master.intake import Intake, News, TakenPackage
-from firmware_mgr.model.ids import Digest
+from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.package.bundle import PACKAGE_FILE, Member, MemberKind, Targets
 from firmware_mgr.package.bundle_reader import BundleFile
 from firmware_mgr.package.card_information import CardInformation
@@ -89,10 +89,10 @@ class CompositeReader:
         images: Sequence[ImageRecord],
         packages: Sequence[PackageRecord],
     ) -> TakenComposite:
-        trust = self._trust()
+        trust, now = self._trust(), self._clock()
         with BundleFile.open(file, trust.held()) as bundle:
             table = bundle.bundle
-            digest, length = _digest(file), bundle.header.total_length
+            digest, length = bundle.digest(), bundle.header.total_length
             held = any(one.digest == digest for one in known)
             signers = sorted(signature.key for signature in bundle.signatures)
             judge = trust.held() if held else trust
@@ -100,13 +100,14 @@ class CompositeReader:
             taken_images: list[TakenImage] = []
             taken_packages: list[TakenPackage] = []
             done, total = 0, sum(_length(member) for member in table.members)
+            self._check_room(table.members)
             for member in table.members:
                 self.reading = (member.title, done, total)
                 if member.kind is MemberKind.BOOT_IMAGE:
-                    taken_images.append(self._image(bundle, member, images))
+                    taken_images.append(self._image(bundle, member, images, now))
                 elif member.kind is MemberKind.PACKAGE:
                     stored = [*packages, *(one.record for one in taken_packages if one.news.is_new)]
-                    taken_packages.append(self._package(bundle, member, stored))
+                    taken_packages.append(self._package(bundle, member, stored, now))
                 done += _length(member)
             information = bundle.card_information()
         record = CompositeRecord(
@@ -115,7 +116,7 @@ class CompositeReader:
             table.version,
             digest,
             length,
-            self._clock(),
+            now,
             table.build_date,
             role.value,
             tuple(signers),
@@ -123,31 +124,68 @@ class CompositeReader:
             tuple(taken.record.ref for taken in taken_images),
             tuple(taken.record.ref for taken in taken_packages),
             information is not None,
+            _concerned(information),
         )
         return TakenComposite(record, tuple(taken_images), tuple(taken_packages), information, held)
 
-    def _image(self, bundle: BundleFile, member: Member, images: Sequence[ImageRecord]) -> TakenImage:
-        with tempfile.TemporaryDirectory(dir=self._unpack) as folder:
-            bundle.image_manifest(member)
-            bundle.extract(member, Path(folder))
-            record = self._intake.take_image(Path(folder))
+    def _check_room(self, members: Sequence[Member]) -> None:
+        """Room for all members as blobs, and one of them unpacked beside them. Raises DeviceError."""
+        lengths = [_length(member) for member in members]
+        needed = sum(lengths) + max(lengths)
+        with disk_errors("cannot see how much room there is", self._unpack):
+            free = shutil.disk_usage(self._unpack).free
+        if free < needed:
+            raise DeviceError(
+                "not enough room to read it",
+                where=str(self._unpack),
+                expected=f"{needed} bytes free",
+                found=free,
+                hint="fwmgr package collect removes what nobody refers to",
+            )
+
+    def _image(
+        self, bundle: BundleFile, member: Member, images: Sequence[ImageRecord], now: float
+    ) -> TakenImage:
+        bundle.image_manifest(member)
+        with self._unpacked(bundle, member) as folder:
+            record = self._intake.take_image(folder, _where(bundle, member), now)
         known = next((one for one in images if one.key == record.key), None)
         return TakenImage(record, News.ADDED) if known is None else TakenImage(known, News.KNOWN)
 
-    def _package(self, bundle: BundleFile, member: Member, stored: Sequence[PackageRecord]) -> TakenPackage:
+    def _package(
+        self, bundle: BundleFile, member: Member, stored: Sequence[PackageRecord], now: float
+    ) -> TakenPackage:
         bundle.package(member)  # it is the one that the table says
-        with tempfile.TemporaryDirectory(dir=self._unpack) as folder:
-            bundle.extract(member, Path(folder))
-            return self._intake.take_package(Path(folder) / PACKAGE_FILE, stored)
+        with self._unpacked(bundle, member) as folder:
+            return self._intake.take_package(folder / PACKAGE_FILE, _where(bundle, member), stored, now)
+
+    @contextmanager
+    def _unpacked(self, bundle: BundleFile, member: Member) -> Iterator[Path]:
+        with disk_errors("cannot unpack", self._unpack):
+            folder = Path(tempfile.mkdtemp(dir=self._unpack))
+        try:
+            with disk_errors("cannot unpack", folder):
+                bundle.extract(member, folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _length(member: Member) -> int:
     return sum(file.length for file in member.files)
 
 
-def _digest(file: Path) -> Digest:
-    with disk_errors("cannot read", file), file.open("rb") as stream:
-        return Digest(hashlib.file_digest(stream, "sha256").hexdigest())
+def _where(bundle: BundleFile, member: Member) -> str:
+    return f"{bundle.where}: {member.title}"
+
+
+def _concerned(information: CardInformation | None) -> TargetRecord:
+    if information is None:
+        return TargetRecord()
+    cards = information.cards
+    slots = sorted(str(card.slot) for card in cards if card.slot is not None)
+    boards = sorted(card.board for card in cards if card.board is not None)
+    return TargetRecord(tuple(slots), tuple(boards), tuple(sorted(information.classes)))
 
 
 def _targets(targets: Targets) -> TargetRecord:

@@ -6,7 +6,7 @@ who writes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,9 +39,11 @@ def follow(
     images: Sequence[ImageRecord],
     packages: Sequence[PackageRecord],
     *,
+    known_boards: Collection[str],
     now: float,
 ) -> Follows:
     """`images` and `packages` are what there will be. Raises UsageError for what is named and not there."""
+    _check_boards(information, known_boards)
     classes, boards = dict(said.classes), dict(said.boards)
     for name, wish in information.classes.items():
         before = classes.get(name) or ClassRecord(name, now)
@@ -60,7 +62,7 @@ def follow(
     for where, wish in _wishes(information):
         _check_versions(where, wish, images, packages)
     after = Said(classes, boards, preferred)
-    return Follows(after, own, _touched(said, after, cards, own))
+    return Follows(after, own, _touched(information, after, cards))
 
 
 def merged(before: Configuration, wish: CardWish) -> Configuration:
@@ -90,16 +92,30 @@ def _of_board(card: CardEntry, before: BoardRecord) -> BoardRecord:
 
 
 def _touched(
-    before: Said, after: Said, cards: Mapping[SlotId, CardRecord], own: Mapping[SlotId, Any]
+    information: CardInformation, after: Said, cards: Mapping[SlotId, CardRecord]
 ) -> frozenset[SlotId]:
-    """Known cards that are named, or whose class or board says something else now."""
+    """Known cards that are named, or whose class or board is: also when it says no more than before, what it
+    names without a version may be another one now.
+    """
+    slots = {card.slot for card in information.cards}
+    boards = {card.board for card in information.cards if card.board is not None}
     return frozenset(
         slot
         for slot, card in cards.items()
-        if slot in own
-        or after.class_of(card) != before.class_of(card)
-        or after.of_board(card.board) != before.of_board(card.board)
+        if slot in slots or card.board in boards or after.class_name(card) in information.classes
     )
+
+
+def _check_boards(information: CardInformation, known: Collection[str]) -> None:
+    for card in information.cards:
+        if card.board is not None and card.board not in known:
+            raise UsageError(
+                "no such board",
+                where="card information",
+                expected=f"one of {', '.join(sorted(known))}",
+                found=card.board,
+                hint="a board file of your own is named at the start: fwmgr master run --board FILE",
+            )
 
 
 def _place(card: CardEntry) -> str:

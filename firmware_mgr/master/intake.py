@@ -1,7 +1,7 @@
-"""Adds boot images and packages to the catalogue: checked whole first, blobs next, the record last.
+"""Reads boot images and packages that are to come into the catalogue: checked whole first, then kept.
 
-Knows how a thing becomes findable in one step: a blob without a record is nothing but bytes to collect.
-Reading a boot image's folder is handed in.
+The record is written by whoever asked, in turn with everything else (`arrivals`): a blob without a record is
+nothing but bytes to collect. Reading a boot image's folder is handed in.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 from firmware_mgr.link.messages import BootPieces
 from firmware_mgr.master.believed import signed_package, warnings_by
 from firmware_mgr.master.blobs import BlobStore
-from firmware_mgr.master.catalogue import Catalogue, Put
+from firmware_mgr.master.catalogue import Catalogue
 from firmware_mgr.master.documents import PACKAGES, ImageRecord, PackageRecord, StoredFile
 from firmware_mgr.master.likeness import is_alike
+from firmware_mgr.master.plan import age
 from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, Digest
 from firmware_mgr.model.software import BootImageRef
@@ -95,16 +96,14 @@ class Intake:
         self._read_folder = read_folder
         self._clock = clock
 
-    async def add_image(self, folder: Path) -> ImageRecord:
-        """Raises UsageError or PeerError with what is wrong with the folder; nothing is added then."""
-        record = await asyncio.to_thread(self.take_image, folder)
-        await self._catalogue.transact([], [Put(record.key, record.to_document())])
-        return record
+    async def read_image(self, folder: Path) -> ImageRecord:
+        """The record, still to be written. Raises UsageError or PeerError with what is wrong."""
+        return await asyncio.to_thread(self.take_image, folder, str(folder), self._clock())
 
-    def take_image(self, folder: Path) -> ImageRecord:
-        """Check a boot image's folder and keep its bytes; the record is still to be written. Blocks."""
+    def take_image(self, folder: Path, where: str, now: float) -> ImageRecord:
+        """Check a boot image's folder and keep its bytes. `where` is what users call it. Blocks."""
         read = self._read_folder(folder)
-        self._check_site(read, folder)
+        self._check_site(read, where)
         self._blobs.add(read.partition, read.ref.digest)
         for path, digest, _ in read.files.values():
             self._blobs.add(path, digest)
@@ -119,18 +118,18 @@ class Intake:
             ref.length,
             read.pieces,
             files,
-            self._clock(),
+            now,
             read.authority,
             read.keys,
             None if read.root is None else read.root.document(),
             read.takes_test,
         )
 
-    def _check_site(self, read: ReadImage, folder: Path) -> None:
+    def _check_site(self, read: ReadImage, where: str) -> None:
         if read.authority not in (None, self._site.authority):
             raise UsageError(
                 "boot image was built for another site: its cards would believe another master",
-                where=f"{folder}, boot image {read.ref.version}",
+                where=f"{where}, boot image {read.ref.version}",
                 expected=f"authority {self._site.authority.short}",
                 found=f"authority {read.authority.short}" if read.authority else None,
                 hint=self._build_again(read.ref.board),
@@ -156,52 +155,53 @@ class Intake:
         """What a user should know of each package, by the site's trust of today."""
         return [warnings_by(self._trust, [package]) for package in packages]
 
-    async def add_package(self, file: Path) -> TakenPackage:
-        """Raises UsageError, PackageFormatError or PackageRefused; nothing is added then."""
+    async def read_package(self, file: Path) -> TakenPackage:
+        """Raises UsageError, PackageFormatError or PackageRefused. A new record is still to be written."""
         stored = await self.stored_packages()
-        taken = await asyncio.to_thread(self.take_package, file, stored)
-        if taken.news.is_new:
-            await self._catalogue.transact([], [Put(taken.record.key, taken.record.to_document())])
-        return taken
+        return await asyncio.to_thread(self.take_package, file, str(file), stored, self._clock())
 
     async def stored_packages(self) -> list[PackageRecord]:
         """All that the catalogue has."""
         listing = await self._catalogue.list(PACKAGES)
         return [PackageRecord.from_document(document.value, document.key) for document in listing]
 
-    def take_package(self, file: Path, stored: Sequence[PackageRecord]) -> TakenPackage:
-        """Check a package and keep its bytes when it is new; its record is still to be written. Blocks."""
+    def take_package(
+        self, file: Path, where: str, stored: Sequence[PackageRecord], now: float
+    ) -> TakenPackage:
+        """Check a package and keep its bytes when it is new. `where` is what users call it. Blocks."""
         trust = self._trust()
-        record, table = self._check_package(file, trust)
+        record, table = self._check_package(file, where, trust, now)
         known = next((one for one in stored if one.key == record.key), None)
         if known is not None:
             self._blobs.add(file, record.digest)  # which mends damaged bytes
             return TakenPackage(known, News.KNOWN)
-        trust.check_package(signed_package(record), record.signed_by, str(file))  # it comes from outside
-        alike = self._alike(record, table, stored, trust)
-        if alike is not None and alike.version == record.version:
-            return TakenPackage(alike, News.BUILT_AGAIN)
+        trust.check_package(signed_package(record), record.signed_by, where)  # it comes from outside
+        named = sorted((one for one in stored if one.name == record.name), key=age, reverse=True)
+        same = [one for one in named if one.version == record.version]
+        for one in same:
+            if self._is_alike(one, record, table, trust):
+                return TakenPackage(one, News.BUILT_AGAIN)
         self._blobs.add(file, record.digest)
-        if alike is not None:
-            return TakenPackage(record, News.SAME_FILES, alike.version)
+        if not same and named and self._is_alike(named[0], record, table, trust):
+            return TakenPackage(record, News.SAME_FILES, named[0].version)
         return TakenPackage(record, News.ADDED)
 
-    def _alike(
-        self, record: PackageRecord, table: TableOfContents, stored: Sequence[PackageRecord], trust: Trust
-    ) -> PackageRecord | None:
-        """The current package of that name, when the new one is nothing else and it may stay current."""
-        named = [one for one in stored if one.name == record.name and one.cpus == record.cpus]
-        current = max(named, key=lambda one: one.added_at, default=None)
-        if current is None or current.is_test != record.is_test or current.format != record.format:
-            return None
+    def _is_alike(
+        self, stored: PackageRecord, record: PackageRecord, table: TableOfContents, trust: Trust
+    ) -> bool:
+        """Whether the new one is nothing else than a stored one that may stay as it is."""
+        if (stored.cpus, stored.is_test, stored.format) != (record.cpus, record.is_test, record.format):
+            return False
         try:
-            trust.held().check_package(signed_package(current), current.signed_by, current.name)
-            with PackageFile.open_to_show(self._blobs.path(current.digest)) as package:
-                return current if is_alike(package.toc, table) else None
+            trust.held().check_package(signed_package(stored), stored.signed_by, stored.name)
+            with PackageFile.open_to_show(self._blobs.path(stored.digest)) as package:
+                return is_alike(package.toc, table)
         except FwmgrError:
-            return None  # it is not accepted any more, or its bytes are damaged
+            return False  # it is not accepted any more, or its bytes are damaged
 
-    def _check_package(self, file: Path, trust: Trust) -> tuple[PackageRecord, TableOfContents]:
+    def _check_package(
+        self, file: Path, where: str, trust: Trust, now: float
+    ) -> tuple[PackageRecord, TableOfContents]:
         with PackageFile.open(file, trust.held()) as package:
             package.check_content()
             ref = package.reference()
@@ -211,7 +211,7 @@ class Intake:
                 NEUTRAL_CPU
             ]
         said = signed_contents(package.header, toc)
-        role = trust.held().check_package(said, signed_by, str(file))
+        role = trust.held().check_package(said, signed_by, where)
         contents = {
             "modules": len(toc.modules),
             "processes": [process.name for process in toc.processes],
@@ -221,7 +221,7 @@ class Intake:
             "role": role.value,
         }
         record = PackageRecord(
-            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), self._clock(), contents, version
+            ref.name, ref.version, ref.digest, ref.length, tuple(cpus), now, contents, version
         )
         return record, toc
 

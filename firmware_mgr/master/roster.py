@@ -76,6 +76,13 @@ class Entry:
     def slot(self) -> SlotId:
         return self.record.slot
 
+    @property
+    def vacant(self) -> bool:
+        """Nothing but what users said of the slot is known: no register, binding or card told of it."""
+        record = self.record
+        seen = (record.mac, record.board, record.key_fingerprint, self.bound, self.powered)
+        return all(one is None for one in seen) and not record.present
+
 
 class Roster:
     """Slots by number, MAC and address. Also netboot's Directory."""
@@ -91,6 +98,10 @@ class Roster:
         self._entries: dict[SlotId, Entry] = {}
         self.images: list[ImageRecord] = []
         self.packages: list[PackageRecord] = []
+        #: What a card is served of which nothing was decided yet.
+        self.fallback_image: Callable[[CardRecord], ImageRecord | None] = lambda record: newest_image(
+            record.board or "", self.images
+        )
         self.ports: dict[RelayPort, SlotId] = {}  # relay ports that slots are bound to
         #: Called when what cards should run, which of them are there, or what software there is has changed.
         self.software_changed: Callable[[], None] = lambda: None
@@ -255,7 +266,7 @@ class Roster:
                 image = self.image(software.boot_image)
                 if image is not None:
                     return image
-        return newest_image(record.board or "", self.images)
+        return self.fallback_image(record)
 
     def has(self, software: SoftwareSet) -> bool:
         """Whether all of it is in the catalogue."""

@@ -12,7 +12,9 @@ from firmware_mgr.master.board_wish import BoardRecord, Preferred
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.configuration import Configuration
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
-from firmware_mgr.master.wanted import InOrder, Place, Wanted, as_added, wanted
+from firmware_mgr.master.wanted import InOrder, Place, Wanted, as_added, wanted, wanted_image
+from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.software import SoftwareSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,27 @@ class Said:
         """What the card should run; with `newest`, what nobody decided is looked up again. Raises
         UsageError.
         """
-        place = Place(
+        place = self._place(card, None if newest else card.wanted)
+        return wanted(place, images, packages, in_order)
+
+    def image_for(self, card: CardRecord, images: Sequence[ImageRecord]) -> ImageRecord | None:
+        """The boot image that it should run; None when what is said of it does not fit."""
+        try:
+            ref = wanted_image(self._place(card, None), images)
+        except UsageError:
+            return None
+        return next((image for image in images if image.ref == ref), None)
+
+    def _place(self, card: CardRecord, kept: SoftwareSet | None) -> Place:
+        return Place(
             card.slot,
             card.board or "",
             card.cpu,
             card.own,
             self.class_of(card),
-            None if newest else card.wanted,
+            kept,
             card.wanted_from,
             card.held_packages,
             self.by_board(card),
             self.preferred,
         )
-        return wanted(place, images, packages, in_order)

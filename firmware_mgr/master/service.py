@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from firmware_mgr.master import believed, plan
+from firmware_mgr.master.arrivals import Software, check_here
 from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
-from firmware_mgr.master.catalogue import Catalogue, Delete
+from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.check_desk import ChangeNote, CheckDesk
 from firmware_mgr.master.collect import Collected, collect
 from firmware_mgr.master.composite_desk import CompositeDesk, Entered
@@ -30,6 +31,7 @@ from firmware_mgr.master.documents import ImageRecord, PackageRecord
 from firmware_mgr.master.engine import Engine
 from firmware_mgr.master.gate import Gate
 from firmware_mgr.master.hands import Hands
+from firmware_mgr.master.intake import TakenPackage
 from firmware_mgr.master.kept_desk import KeptDesk
 from firmware_mgr.master.operations import Operation
 from firmware_mgr.master.package_tables import PackageTables
@@ -98,9 +100,12 @@ class Master:
         self._tables = PackageTables(blobs)
         self.checks = CheckDesk(self.roster, self._tables, self.engine.news.tell)
         self.wishes = Wishes(self.roster, catalogue, clock, self._busy, self._settled)
+        self.roster.fallback_image = self.wishes.image_for
         self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
-        self.composites = CompositeDesk(self.roster, self.wishes, catalogue, settings, clock)
+        self.composites = CompositeDesk(
+            self.roster, self.wishes, catalogue, settings, clock=clock, has=blobs.has
+        )
         self.slot_settings = SettingsDesk(self.roster, catalogue, sealed, clock, self.wishes.class_name)
         self.kept = KeptDesk(self.roster)
         self.conversation = Conversation(
@@ -258,8 +263,25 @@ class Master:
         chosen = {ref for one in sets if one is not None for ref in one.packages}
         packages = [package for package in self.roster.packages if package.ref in chosen]
         said = believed.warnings_by(self.trust, packages)
+        said += self._feature_warnings(entries)
         for entry in entries:
             said += self._running_warnings(entry)
+        return said
+
+    def _feature_warnings(self, entries: Sequence[Entry]) -> list[str]:
+        """Features that are asked for, and that no package of the set has."""
+        said = []
+        for entry in entries:
+            wanted = entry.record.wanted
+            if wanted is None or not wanted.features:
+                continue
+            tables = self._tables.now
+            offered = {
+                name for ref in wanted.packages for one in tables.of(ref).modules for name in one.features
+            }
+            missing = [name for name in wanted.features if name not in offered]
+            if missing and all(map(tables.has, wanted.packages)):
+                said.append(f"slot {entry.slot}: no package has the features {', '.join(missing)}")
         return said
 
     def _running_warnings(self, entry: Entry) -> list[str]:
@@ -341,6 +363,20 @@ class Master:
         await self._tables.add(taken.new_packages)
         entered: Entered = await self.change_classes(lambda: self.composites.enter(taken), note)
         return entered
+
+    async def enter_image(self, record: ImageRecord) -> None:
+        """A boot image that was read. Raises UsageError when it was removed meanwhile."""
+        await self.engine.call(lambda: self._enter([record], []))
+
+    async def enter_package(self, taken: TakenPackage) -> None:
+        """A package that was read. Raises UsageError when it, or the one that it is, is gone meanwhile."""
+        new, known = ([taken.record], []) if taken.news.is_new else ([], [taken.record])
+        await self.engine.call(lambda: self._enter(new, known))
+
+    async def _enter(self, new: Sequence[Software], known: Sequence[Software]) -> None:
+        check_here(new, known, [*self.roster.images, *self.roster.packages], self._blobs.has)
+        await self._catalogue.transact([], [Put(record.key, record.to_document()) for record in new])
+        await self._load_software()
 
     async def remove_image(self, board: str, version: str) -> ImageRecord:
         """Take a boot image out of the catalogue. Raises UsageError that says who refers to it."""

@@ -5,6 +5,7 @@ Knows requests and shapes. Files are read by the master: paths are of its machin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,8 @@ class _Handlers:
         )
 
     async def add_image(self, request: web.Request) -> web.Response:
-        record = await self._intake.add_image(_path(await read_body(request)))
-        await self._master.load_software()
+        record = await self._intake.read_image(_path(await read_body(request)))
+        await self._master.enter_image(record)
         warnings = self._intake.warnings(record)
         return web.json_response({**_without_pieces(record.to_document()), "warnings": warnings})
 
@@ -62,12 +63,12 @@ class _Handlers:
 
     async def add_package(self, request: web.Request) -> web.Response:
         path = _path(await read_body(request))
-        if (kind := kind_of(path)) is not EnvelopeKind.PACKAGE:
+        if (kind := await asyncio.to_thread(kind_of, path)) is not EnvelopeKind.PACKAGE:
             raise UsageError(
                 "not a package", where=str(path), found=f"a {kind.words}", hint=f"fwmgr image add {path}"
             )
-        taken = await self._intake.add_package(path)
-        await self._master.load_software()
+        taken = await self._intake.read_package(path)
+        await self._master.enter_package(taken)
         (document,) = self._package_documents([taken.record])
         return web.json_response({**document, **_news(taken)})
 
@@ -85,7 +86,7 @@ class _Handlers:
     async def add_composite(self, request: web.Request) -> web.Response:
         """A set or a composite image; the answer comes when all of it is in the catalogue."""
         path = _path(await read_body(request))
-        if kind_of(path) is EnvelopeKind.PACKAGE:
+        if await asyncio.to_thread(kind_of, path) is EnvelopeKind.PACKAGE:
             hint = f"fwmgr package add {path}"
             raise UsageError("not a composite image", where=str(path), found="a package", hint=hint)
         known, images = self._master.composites.composites, self._master.roster.images

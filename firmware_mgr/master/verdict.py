@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from firmware_mgr.link.messages import FEATURES_SINCE, AreaState, BootSource, FlashReport, Hello, Stored
+from firmware_mgr.link.messages import AreaState, BootSource, FlashReport, Hello, Stored
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.model.pristine import STORE_FIRST, PristineOrder, Provisioning
 from firmware_mgr.model.software import SoftwareSet
@@ -83,7 +83,7 @@ def within_reach(verdict: Verdict, hello: Hello, formats: Mapping[Digest, int]) 
         return verdict
     image = target.boot_image.version
     if hello.boot_source is BootSource.NETBOOT and hello.boot_version == image:
-        reason += ": want an image built by this version of fwmgr, or an older package"
+        reason += ": want an image built by this version of fwmgr, or what this agent reads"
         return replace(verdict, ruling=Ruling.HOLD, reason=reason, target=None)
     return replace(verdict, ruling=Ruling.NETBOOT, reason=f"{reason}: image {image} is to come up first")
 
@@ -96,7 +96,7 @@ def _out_of_reach(hello: Hello, target: SoftwareSet, formats: Mapping[Digest, in
                 f"package {package.name} {package.version} is of format {formats[package.digest]}, "
                 f"and the agent in image {hello.boot_version} reads formats up to {hello.package_format}"
             )
-    if target.features is not None and hello.protocol < FEATURES_SINCE:
+    if target.features is not None and not hello.reads_features:
         return f"the set asks for features, and the agent in image {hello.boot_version} knows none"
     return ""
 

@@ -104,6 +104,11 @@ def wanted(
     return Wanted(software, WantedFrom(image_from, packages_from, features_from))
 
 
+def wanted_image(place: Place, images: Sequence[ImageRecord]) -> BootImageRef:
+    """The boot image alone, looked up anew. Raises UsageError."""
+    return _image(place, image_origin(place), images)
+
+
 def image_origin(place: Place) -> Origin:
     """Who names the boot image. Raises UsageError for a card whose board does not fit the slot."""
     if place.own.images and place.board not in place.own.images:
@@ -138,7 +143,7 @@ def _package(place: Place, wish: str, origin: Origin, packages: Sequence[Package
     where = f"slot {place.slot}, package {wish}"
     named = [package for package in packages if package.name == name]
     if not version and named:
-        newest = max(named, key=lambda package: package.added_at).version
+        newest = max(named, key=plan.age).version
         version = place.preferred.packages.get(name, newest)
     fitting = [package for package in named if package.version == version]
     if not fitting:
@@ -158,7 +163,7 @@ def _package(place: Place, wish: str, origin: Origin, packages: Sequence[Package
             hint=f"add {name} {version} built for {cpu} too, or give the card packages of its own: "
             f"fwmgr card set {place.slot} --package …",
         )
-    return max(usable, key=lambda package: package.added_at).ref
+    return max(usable, key=plan.age).ref
 
 
 def _who(place: Place, origin: Origin) -> str:

@@ -16,7 +16,7 @@ from firmware_mgr.master.card_class import CLASSES, ClassRecord
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.configuration import Configuration, Origin
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
-from firmware_mgr.master.plan import pick_image
+from firmware_mgr.master.plan import newest_image, pick_image
 from firmware_mgr.master.removal import pick_packages
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.said import Said
@@ -95,6 +95,12 @@ class Wishes:
         images, packages = self._roster.images, self._roster.packages
         return said.wanted(card, images, packages, self.in_order, newest=newest)
 
+    def image_for(self, card: CardRecord) -> ImageRecord | None:
+        """The boot image that it would be given: what is said or preferred, else the newest there is."""
+        return self.said.image_for(card, self._roster.images) or newest_image(
+            card.board or "", self._roster.images
+        )
+
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:
         """In which order the card is provisioned, and who chose it."""
         card, card_class = entry.record, self.said.class_of(entry.record)
@@ -164,16 +170,16 @@ class Wishes:
     async def remove(self, name: str) -> None:
         """Raises UsageError while cards are in it."""
         record = self.get(name)
+        boards = [board.board for board in self.said.boards.values() if board.card_class == name]
+        if boards:
+            hint = f"say another class first: fwmgr board set {boards[0]} --class NAME"
+            raise UsageError("cards of a board are in the class", found=", ".join(boards), hint=hint)
         members = ", ".join(str(entry.slot) for entry in self.members(name))
         if members:
             hint = f"take them out first: fwmgr class unassign {members.replace(',', '')}"
             raise UsageError(
                 "cards are in the class", where=f"class {name}", found=f"slots {members}", hint=hint
             )
-        boards = [board.board for board in self.said.boards.values() if board.card_class == name]
-        if boards:
-            hint = f"say another class first: fwmgr board set {boards[0]} --class NAME"
-            raise UsageError("cards of a board are in the class", found=", ".join(boards), hint=hint)
         await self._catalogue.transact([], [Delete(record.key)])
         self.said = replace(self.said, classes=without(self.classes, name))
 

@@ -6,6 +6,7 @@ image's manifest means beyond its board and version.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.bundle import (
     IMAGE_MANIFEST,
     INFORMATION_FILE,
@@ -102,6 +104,13 @@ class BundleFile:
     def close(self) -> None:
         """Close the file."""
         self._window.stream.close()
+
+    def digest(self) -> Digest:
+        """SHA-256 of the whole file, which is read for it."""
+        sha256 = hashlib.sha256()
+        for chunk in self._window.chunks():
+            sha256.update(chunk)
+        return Digest(sha256.hexdigest())
 
     def file_chunks(self, member: Member, file: MemberFile) -> Iterator[bytes]:
         """The file in parts, each verified; the last one when all was right. Raises PackageRefused."""

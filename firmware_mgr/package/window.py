@@ -26,7 +26,9 @@ class Window:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """A whole file. Raises UsageError."""
+        """A whole file. Raises UsageError, also for what is no regular file: opening a pipe would wait."""
+        if path.exists() and not path.is_file():
+            raise UsageError("not a file", where=str(path), expected="a package, set or composite image")
         try:
             stream = path.open("rb")
         except OSError as e:

@@ -66,7 +66,7 @@ def test_layouts_with_odd_sizes_are_refused(sizes: tuple[int, int, int, int]) ->
 
 
 @pytest.mark.parametrize("block_size", [512, 4096])
-def test_what_is_written_is_read_and_the_second_time_nothing_is_written(block_size: int) -> None:
+def test_what_is_written_is_read_and_needs_no_repair(block_size: int) -> None:
     device = MemoryDevice(SIZE, block_size=block_size)
     write_table(device, TABLE)
     assert read_table(device) == TABLE
@@ -74,6 +74,14 @@ def test_what_is_written_is_read_and_the_second_time_nothing_is_written(block_si
     assert not repair_table(device)
     assert device.operations == operations
     assert gpt.find(read_table(device), "store").window(device).size == 4 * MIB
+
+
+def test_an_equal_table_is_written_again_since_it_may_have_read_right_once() -> None:
+    device = MemoryDevice(SIZE)
+    write_table(device, TABLE)
+    before = device.operations
+    write_table(device, TABLE)
+    assert device.operations > before and read_table(device) == TABLE
 
 
 def test_a_table_without_the_wanted_partition_says_so() -> None:

@@ -99,6 +99,7 @@ class TwinCard:
         self.mac = ""
         self.version = "1"
         self.package_format = 2
+        self.reads_features = True
         self.board, self.cpu = "qemu-aarch64", "aarch64"
 
     async def hello(self) -> list[m.FromMaster]:
@@ -115,6 +116,7 @@ class TwinCard:
             settings=self.settings,
             mac=self.mac,
             package_format=self.package_format,
+            reads_features=self.reads_features,
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)

@@ -76,6 +76,7 @@ COMPOSITE_1 = CompositeRecord(
     (SOFTWARE.boot_image,),
     SOFTWARE.packages,
     True,
+    TargetRecord(boards=("qemu-aarch64",)),
 )
 IMAGE_1 = ImageRecord(
     board="qemu-aarch64",
@@ -194,7 +195,8 @@ def test_documents_of_todays_schemas_stay_readable_in_this_form() -> None:
         f'"digest": "{A}", "length": 9000, "added_at": 5.0, "build_date": 4, "role": "release", '
         f'"signed_by": ["{"d" * 64}"], "targets": {{"slots": ["2/3"], "boards": [], "classes": ["edge"], '
         f'"packages": []}}, "images": [{json.dumps(SOFTWARE.boot_image.document())}], '
-        f'"packages": [{json.dumps(SOFTWARE.packages[0].document())}], "has_information": true}}'
+        f'"packages": [{json.dumps(SOFTWARE.packages[0].document())}], "has_information": true, '
+        '"concerns": {"slots": [], "boards": ["qemu-aarch64"], "classes": [], "packages": []}}'
     )
     assert json.dumps(IMAGE_1.to_document()) == (
         f'{{"document": "image", "schema": 3, "board": "qemu-aarch64", "version": "1.0", "digest": "{A}", '

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.lab.sim.software import BUILD_DATE, web_package
 from firmware_mgr.link.messages import PackageReport
-from firmware_mgr.model.errors import FwmgrError, UsageError
+from firmware_mgr.master.service import Master
+from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
 from firmware_mgr.package.bundle import WHOM_IT_FITS, Targets
 from firmware_mgr.package.card_information import CardEntry, CardInformation, CardWish
@@ -195,8 +200,6 @@ def test_features_that_change_are_burned_by_the_module_at_the_next_boot(system: 
 
 
 def _record(system: SimSystem) -> list[dict[str, Any]]:
-    import json
-
     records: list[dict[str, Any]] = json.loads(system.get("/v1/record")["document"])["records"]
     return records
 
@@ -298,11 +301,145 @@ def test_what_is_preferred_or_said_of_a_board_is_not_removed(system: SimSystem) 
     with pytest.raises(UsageError, match="preferred version"):
         system.post("/v1/packages/remove", {"name": "web", "version": "1.0"})
     assert system.post("/v1/packages/remove", {"name": "web", "version": "1.1"})["version"] == "1.1"
-    system.post(f"/v1/boards/{X}", {"images": ["1.0"], "class": ""})
+    armv7 = "sim-armv7"  # no card is of that board
+    system.post("/v1/images", {"path": str(system.build_image(armv7, "1.0").folder)})
+    system.post(f"/v1/boards/{armv7}", {"images": ["1.0"]})
+    with pytest.raises(UsageError, match=f"board {armv7} names it"):
+        system.post("/v1/images/remove", {"board": armv7, "version": "1.0"})
+    system.post(f"/v1/boards/{armv7}/clear")
+    assert system.post("/v1/images/remove", {"board": armv7, "version": "1.0"})["version"] == "1.0"
+
+
+def test_a_class_that_a_board_gives_is_removed_by_what_the_errors_say(system: SimSystem) -> None:
+    system.post("/v1/composites", composite(system, everything(system)))
+    system.post("/v1/assign", {"class": None, "cards": ["7"]})
+    with pytest.raises(UsageError, match=f"fwmgr board set {X} --class"):
+        system.post("/v1/classes/switch/remove")
+    system.post(f"/v1/boards/{X}", {"class": ""})
     assert rows(system)["2"]["class"] is None
-    system.post("/v1/card/clear", {"cards": ["2"]})
-    with pytest.raises(UsageError, match=f"board {X} names it|should run it"):
-        system.post("/v1/images/remove", {"board": X, "version": "1.0"})
+    system.post("/v1/classes/switch/remove")
+
+
+def test_a_later_file_brings_the_cards_of_what_it_names_to_what_is_newest(system: SimSystem) -> None:
+    said = CardInformation({"switch": CardWish(packages=("tools",))}, INFORMATION.cards[3:])
+    first = members(system, tools(system.key, "3"))
+    system.post("/v1/composites", composite(system, first, said))
+    assert rows(system)["2"]["packages"] == ["tools 3"]
+    later = members(system, tools(system.key, "4", data=b"!"), tools(system.key, "10", data=b"?"))
+    system.post("/v1/composites", composite(system, later, said, version="8"))
+    assert rows(system)["2"]["packages"] == ["tools 10"], "the higher version of one file, not the later text"
+    again = system.post("/v1/composites", composite(system, first, said))
+    assert again["known"] and rows(system)["2"]["packages"] == ["tools 10"]
+    assert [one["version"] for one in system.get("/v1/composites")][-1] == "7", "what came last"
+
+
+def test_an_old_version_built_again_stays_old(system: SimSystem) -> None:
+    both = members(system, tools(system.key, "3"), tools(system.key, "4", data=b"!"))
+    system.post("/v1/composites", composite(system, both, None))
+    later = BUILD_DATE + 3600
+    rebuilt = members(
+        system,
+        tools(system.key, "3", build_date=later),
+        tools(system.key, "4", build_date=later, data=b"!"),
+    )
+    answer = system.post("/v1/composites", composite(system, rebuilt, None, version="8"))
+    news = {one["version"]: one["news"] for one in answer["members"] if one["kind"] == "package"}
+    assert news == {"3": "built again", "4": "built again"} and len(system.get("/v1/packages")) == 2
+
+
+def test_a_preferred_version_without_files_for_a_cpu_leaves_the_others_to_it(system: SimSystem) -> None:
+    only_arm = web_package(system.key, "2.0", cpus=(CpuArch.AARCH64,))
+    said = CardInformation(preferred_packages={"web": "2.0"})
+    parts = members(system, web_package(system.key, "1.0"), only_arm)
+    system.post("/v1/composites", composite(system, parts, said))
+    assert burn(system)["state"] == "done"
+    after = rows(system)
+    assert (after["1"]["packages"], after["2"]["packages"]) == (["web 2.0"], ["web 1.0"])
+
+
+def test_what_is_removed_while_a_file_is_read_is_not_taken_for_there(system: SimSystem) -> None:
+    wanted = composite(system, members(system, tools(system.key)), None)
+    system.post("/v1/composites", wanted)
+    assert system.master is not None
+    master = next(part for part in system.master._parts if isinstance(part, Master))
+    enter = master.enter_composite
+
+    async def removed_meanwhile(taken: Any, note: Any = None) -> Any:
+        await master.remove_package("tools", "3")
+        return await enter(taken, note)
+
+    master.enter_composite = removed_meanwhile  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="removed while it was being added"):
+        system.post("/v1/composites", wanted)
+    master.enter_composite = enter  # type: ignore[method-assign]
+    assert system.get("/v1/packages") == []
+    assert system.post("/v1/composites", wanted)["known"]
+    assert [one["name"] for one in system.get("/v1/packages")] == ["tools"]
+
+
+def test_a_disk_that_is_full_is_said_before_anything_is_unpacked(
+    system: SimSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = composite(system, everything(system))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1))  # type: ignore[attr-defined]
+    with pytest.raises(DeviceError, match=r"not enough room.*fwmgr package collect"):
+        system.post("/v1/composites", wanted)
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "mkdtemp", _full)
+    with pytest.raises(DeviceError, match="cannot unpack"):
+        system.post("/v1/composites", wanted)
+    assert system.get("/v1/images") == []
+
+
+def _full(*_: Any, **__: Any) -> str:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_member_that_is_refused_is_named_by_the_file_and_its_place_in_it(system: SimSystem) -> None:
+    strange = members(system, tools(SigningKey(Ed25519PrivateKey.generate())))
+    with pytest.raises(FwmgrError, match=r"site-7\.fwc: package tools 3"):
+        system.post("/v1/composites", composite(system, strange))
+
+
+def test_a_pipe_is_not_waited_for(system: SimSystem) -> None:
+    pipe = system.directory / "pipe.fwc"
+    os.mkfifo(pipe)
+    for kind in ("composites", "packages"):
+        with pytest.raises(UsageError, match="not a file"):
+            system.post(f"/v1/{kind}", {"path": str(pipe)})
+
+
+def test_features_that_no_package_has_are_said(system: SimSystem) -> None:
+    system.post("/v1/composites", composite(system, everything(system), None))
+    (answer,) = system.post("/v1/card/set", {"cards": ["1"], "packages": ["tools"], "features": ["routin"]})
+    assert any("no package has the features routin" in line for line in answer["warnings"])
+
+
+def test_a_new_card_is_netbooted_into_the_preferred_image(system: SimSystem) -> None:
+    system.post("/v1/composites", composite(system, everything(system), None))
+    system.post("/v1/images", {"path": str(system.build_image(A, "2.0").folder)})
+    system.post("/v1/preferred", {"images": [f"{A}=1.0"]})
+    system.run(system.chassis.power(SlotId(1), PowerAction.CYCLE))
+    said = system.wait_until("it said hello", lambda: rows(system)["1"]["boot_version"], 300.0)
+    assert said == "1.0"
+
+
+def test_slots_that_are_only_configured_are_free_to_be_bound() -> None:
+    system = SimSystem(1, backplane=False)
+    try:
+        system.make_site()
+        system.start_master()
+        said = CardInformation(cards=(CardEntry(SlotId(1), None, CardWish(), None, "rack 5"),))
+        system.post(
+            "/v1/composites", composite(system, members(system, tools(system.key), boards=(A,)), said)
+        )
+        card = system.chassis.bays[SlotId(1)].card
+        assert card is not None
+        system.post("/v1/card/bind", {"slot": "1", "mac": str(card.hardware.mac), "board": A})
+        (row,) = rows(system).values()
+        assert (row["bound"], row["board"], row["location"]) == (True, A, "rack 5")
+    finally:
+        system.close()
 
 
 def test_targets_are_whom_the_selector_means(system: SimSystem) -> None:
@@ -344,15 +481,17 @@ def test_a_master_killed_at_any_commit_of_a_large_file_has_all_of_it_or_nothing(
         after = contents(system)
         outcomes.append("nothing" if after == before else "all")
         if after != before:
-            assert len(after["cards"]) == 160 and len(after["packages"]) == 3
+            assert len(after["cards"]) == 160 and len(after["packages"]) == 3 and len(after["images"]) == 2
+            assert [one["name"] for one in after["classes"]] == ["router"]
+            assert len(system.get("/v1/composites")) == 1
             assert all(card["card_class"] == "router" for card in after["cards"].values())
             break
     assert outcomes[0] == "nothing" and outcomes[-1] == "all" and len(outcomes) > 2, outcomes
 
 
-def test_cpus_and_boards_of_a_master_that_knows_fewer_are_refused_with_their_names(
-    system: SimSystem,
-) -> None:
-    assert set(CpuArch) >= {CpuArch.AARCH64, CpuArch.X86_64}
+def test_a_board_that_nobody_knows_is_refused(system: SimSystem) -> None:
     with pytest.raises(UsageError, match="no such board"):
         system.post("/v1/boards/toaster", {"class": ""})
+    said = CardInformation(cards=(CardEntry(None, "toaster", CardWish()),))
+    with pytest.raises(UsageError, match=r"card information: no such board.*found toaster"):
+        system.post("/v1/composites", composite(system, everything(system), said))
