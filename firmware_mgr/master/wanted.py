@@ -18,6 +18,7 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+from firmware_mgr.package.root_chain import RootChain
 
 #: (the card's own configuration names images, one of them for this board, the class names one for this board)
 #: -> who decides. None: the slot is meant for another board.
@@ -42,7 +43,8 @@ _PACKAGES_FROM: dict[tuple[bool, bool], Origin] = {
 @dataclass(frozen=True, slots=True)
 class Place:
     """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
-    that nobody decided, then and now, stays as it was. `held`: packages that the card has stored.
+    that nobody decided, then and now, stays as it was. `held`: packages that the card has stored. `followed`:
+    the site's chain of roots, where the card would follow it when it is burned.
     """
 
     slot: SlotId
@@ -53,6 +55,7 @@ class Place:
     kept: SoftwareSet | None = None
     kept_from: WantedFrom = field(default_factory=WantedFrom)
     held: frozenset[Digest] = frozenset()
+    followed: RootChain | None = None
 
     @property
     def of_class(self) -> Configuration:
@@ -86,7 +89,7 @@ def wanted(place: Place, images: Sequence[ImageRecord], packages: Sequence[Packa
         chosen = place.own if packages_from is Origin.CARD else place.of_class
         refs = tuple(_package(place, wish, packages_from, packages) for wish in chosen.packages or ())
     software = SoftwareSet(boot_image, refs)
-    check_trusted(place.slot, software, images, packages, place.held)
+    check_trusted(place.slot, software, images, packages, place.held, followed=place.followed)
     return Wanted(software, WantedFrom(image_from, packages_from))
 
 

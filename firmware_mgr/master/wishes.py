@@ -14,19 +14,21 @@ from typing import Any
 from firmware_mgr.master.card_class import CLASSES, ClassRecord
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.configuration import Configuration, Origin
+from firmware_mgr.master.root_offer import would_follow
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.wanted import Place, Wanted, provisioning, wanted
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.selection import Candidate, select
+from firmware_mgr.package.root_chain import RootChain
 
 #: Makes a card's own configuration another; gets it, and the board in the slot.
 ChangeOwn = Callable[[Configuration, str], Configuration]
 
 
 class Wishes:
-    """`busy` names the operation that works on a slot, or gives None."""
+    """`busy` names the operation that works on a slot, or gives None. `roots`: see Engine."""
 
     def __init__(
         self,
@@ -34,11 +36,13 @@ class Wishes:
         catalogue: Catalogue,
         clock: Callable[[], float],
         busy: Callable[[SlotId], str | None],
+        roots: Callable[[], RootChain | None] = lambda: None,
     ) -> None:
         self._roster = roster
         self._catalogue = catalogue
         self._clock = clock
         self._busy = busy
+        self._roots = roots
         self.classes: dict[str, ClassRecord] = {}
 
     async def load(self) -> None:
@@ -74,8 +78,18 @@ class Wishes:
             kept,
             record.wanted_from,
             record.held_packages,
+            self.followed_by(entry),
         )
         return wanted(place, self._roster.images, self._roster.packages)
+
+    def followed_by(self, entry: Entry) -> RootChain | None:
+        """The site's chain of roots, where the card by its own word would follow it."""
+        try:
+            chain = self._roots()
+        except FwmgrError:
+            return None  # whoever needs it is told; what the card has is what it goes by
+        said = None if entry.hello is None else entry.hello.root
+        return chain if would_follow(chain, said) else None
 
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:
         """In which order the card is provisioned, and who chose it."""
