@@ -100,6 +100,7 @@ async def run(own_log: AgentLog) -> None:
     prepare_root()
     settings = AgentSettings.load()
     host = LinuxHost(settings)
+    log.info("clock at start: %s UTC", time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
     host.set_clock(max(time.time(), float(settings.build_date)))
     flash = settings.flash_device
 

@@ -236,6 +236,7 @@ def compose(
         settings=settings,
         sealed=SealedFiles(paths.settings, paths.authority),
         trust=trust,
+        roots=paths.read_root,
         clock=ground.unix,
         monotonic=ground.monotonic,
     )

@@ -25,7 +25,7 @@ from firmware_mgr.card.kept import KeptDesk
 from firmware_mgr.card.loader import LoaderWords
 from firmware_mgr.card.network import LAST_LEASE, NetworkLease, kept_lease
 from firmware_mgr.card.processes import ProcessState
-from firmware_mgr.card.root_keeper import ROOT_DOCUMENT, Believed, believe
+from firmware_mgr.card.root_keeper import RootKeeper
 from firmware_mgr.card.runner import InstalledPackage, ProcessStatus
 from firmware_mgr.card.settings import AgentSettings
 from firmware_mgr.card.settings_keeper import SettingsKeeper
@@ -123,6 +123,7 @@ class Agent:
         self._settings = SettingsKeeper(
             parts.host, lambda: self._areas.state, self._flash_lock, lambda: self._slot
         )
+        self._root = RootKeeper(parts.settings, lambda: self._areas.state)
         self._runner = parts.make_runner(self._process_changed, self._world_lost)
         self._link: LinkStream | None = None
         self._session = Session("link")
@@ -131,7 +132,6 @@ class Agent:
         self._inspection: Inspection
         self._identity: Identity
         self._machine: cm.CardMachine
-        self._believed: Believed
 
     async def run(self) -> None:
         """Work until the card is reset."""
@@ -182,8 +182,7 @@ class Agent:
             open_areas, parts.device, parts.settings.flash, parts.words, parts.firmware
         )
         documents: Mapping[str, bytes] = {} if self._areas.state is None else self._areas.state.documents()
-        settings = parts.settings
-        self._believed = believe(settings, settings.authority.read_bytes(), documents.get(ROOT_DOCUMENT))
+        self._root.look()
         await self._inspect()
         try:
             await asyncio.to_thread(restore_tries_of_running, self._areas)
@@ -213,7 +212,7 @@ class Agent:
         )
 
     async def _inspect(self) -> None:
-        cpu, trust = self._parts.settings.cpu, self._believed.trust
+        cpu, trust = self._parts.settings.cpu, self._root.trust
         self._inspection = await asyncio.to_thread(inspect, self._areas, trust, cpu)
 
     # Actions.
@@ -352,6 +351,7 @@ class Agent:
             mac="" if self._lease is None else self._lease.mac,
             package_format=FORMAT_VERSION,
             reads_features=True,
+            root=self._root.report(),
         )
 
     def _last_lease(self) -> str | None:
@@ -415,27 +415,32 @@ class Agent:
         assert self._lease is not None
         settings = self._parts.settings
         blobs = self._parts.uplink.blobs(self._lease, self._identity)
-        burner = Burner(
-            self._areas,
-            blobs,
-            self._believed.trust,
-            settings.cpu,
-            settings.board,
-            self._identity.documents,
-            report,
-            self._host.monotonic,
-        )
+        written = 0, 0
         try:
             async with self._flash_lock:
-                if order.erase:
-                    await self._data.close()
-                burned = await asyncio.to_thread(burner.burn, order)
+                await self._follow(order)
+                burner = Burner(
+                    self._areas,
+                    blobs,
+                    self._root.trust,
+                    settings.cpu,
+                    settings.board,
+                    self._identity.documents,
+                    report,
+                    self._host.monotonic,
+                )
+                try:
+                    if order.erase:
+                        await self._data.close()
+                    burned = await asyncio.to_thread(burner.burn, order)
+                finally:
+                    written = burner.written
                 await self._inspect()
             if self._machine.running is None:
                 await self._data.open()
         except FwmgrError as e:
             log.error("burn failed: %s", e)
-            self._post(cm.JobFailed(cm.Order.BURN, e.document(), *burner.written))
+            self._post(cm.JobFailed(cm.Order.BURN, e.document(), *written))
             return
         finally:
             blobs.close()
@@ -453,6 +458,7 @@ class Agent:
             burned.reboot_needed or self._machine.running not in (None, burned.set_digest),
             burned.seconds,
             replace(self._inspection.report, data=self._data.report()),
+            self._root.report(),
         )
         await self._confirm(self._settings.catch_up())
         self._post(cm.BurnFinished(stored, frozenset(self._inspection.records.kept_sets)))
@@ -460,12 +466,14 @@ class Agent:
     def _tell(self, message: m.Progress) -> None:
         self._spawn(self._send_progress(message))
 
-    def _keep_root(self) -> None:
-        """From now on no older root is believed here. Before this a trial leaves nothing behind."""
-        state, document = self._areas.state, self._believed.document
-        if state is not None and document is not None:
-            state.commit({ROOT_DOCUMENT: document})
-            self._believed = replace(self._believed, document=None)
+    async def _follow(self, order: m.Burn) -> None:
+        """The newer root of trust that came with the order, before anything of the order is looked at."""
+        if not order.root:
+            return
+        newer = await asyncio.to_thread(self._root.follow, b"".join(order.root))
+        if newer:
+            # It judges what is stored, too, whatever becomes of this burn.
+            await self._inspect()
 
     async def _send_progress(self, message: m.Progress) -> None:
         """Nobody may be told before the master has welcomed us."""
@@ -475,10 +483,10 @@ class Agent:
     async def _run_set(self, action: cm.BeginSet) -> None:
         try:
             if action.validated:
-                cpu, trust = self._parts.settings.cpu, self._believed.trust
+                cpu, trust = self._parts.settings.cpu, self._root.trust
                 async with self._flash_lock:
                     await asyncio.to_thread(commit_boot, self._areas, action.set_digest, trust, cpu)
-                    await asyncio.to_thread(self._keep_root)
+                    await asyncio.to_thread(self._root.keep)
             if self._machine.running is None:
                 await self._start_processes(action.set_digest)
         except FwmgrError as e:

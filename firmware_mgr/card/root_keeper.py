@@ -1,97 +1,69 @@
-"""Whom the card believes: the root of trust of its boot image, or the newer one that it keeps itself.
+"""The root of trust in the state area: looked at at boot, replaced by a newer one that the master sends.
 
-Knows the document in the state area, and how the two are compared (SPEC-trust §7). Touches no flash.
+Knows when a chain is written: never before it was verified (SPEC-trust §7). Whom to believe is for
+`believed_root`. Whoever calls holds the flash.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable
 
+from firmware_mgr.card.believed_root import ROOT_DOCUMENT, Believed, believe, follow, kept_by
 from firmware_mgr.card.settings import AgentSettings
-from firmware_mgr.model.errors import FwmgrError
-from firmware_mgr.model.ids import Digest
-from firmware_mgr.package.errors import PackageRefused
-from firmware_mgr.package.root import RootRefused
-from firmware_mgr.package.root_chain import RootChain, newer_chain
-from firmware_mgr.package.root_trust import RootTrust
-from firmware_mgr.package.trust import Role, SignedPackage, Trust
-
-log = logging.getLogger("agent")
-
-#: The state area's document: SHA-256 of the authority's certificate, then the chain.
-ROOT_DOCUMENT: Final = "root"
-_DIGEST_SIZE: Final = 32
+from firmware_mgr.flash.store import Store
+from firmware_mgr.link.messages import RootReport
+from firmware_mgr.package.trust import Trust
 
 
-@dataclass(frozen=True, slots=True)
-class NobodyTrusted:
-    """Refuses every package, saying why; see Trust."""
+class RootKeeper:
+    """`state` is the state area's store; None while flash has none."""
 
-    why: FwmgrError
+    def __init__(self, settings: AgentSettings, state: Callable[[], Store | None]) -> None:
+        self._settings = settings
+        self._state = state
+        self._authority = b""
+        self._believed: Believed
 
-    def check_signatures(self, signatures: Mapping[str, bytes], message: bytes, where: str) -> None:
-        raise self._refusal(where)
+    def look(self) -> None:
+        """What the boot image says, and what flash keeps."""
+        self._authority = self._settings.authority.read_bytes()
+        self._believed = believe(self._settings, self._authority, self._kept())
 
-    def check_package(self, package: SignedPackage, signers: Collection[str], where: str) -> Role:
-        raise self._refusal(where)
+    @property
+    def trust(self) -> Trust:
+        """Judges packages."""
+        return self._believed.trust
 
-    def below_minimum(self, package: SignedPackage) -> str:
-        return ""
+    def report(self) -> RootReport:
+        return self._believed.report()
 
-    def held(self) -> Trust:
-        return self
+    def follow(self, sent: bytes) -> bool:
+        """Believe a newer chain from the master, and keep it at once; whether anything is new.
 
-    def _refusal(self, where: str) -> PackageRefused:
-        return PackageRefused(
-            f"no root of trust can be believed here: {self.why.what}",
-            where=where,
-            expected=self.why.expected,
-            found=self.why.found,
-            hint=self.why.hint,
-        )
+        Raises RootRefused when it does not verify, DeviceError when flash does not take it: then nothing has
+        changed. One that does not go on from what is kept waits until the card is validated, as those of boot
+        images do.
+        """
+        followed = follow(self._believed, self._settings, self._authority, self._kept(), sent)
+        if followed is self._believed:
+            return False
+        if followed.extends_kept:
+            followed = self._write(followed)
+        self._believed = followed
+        return True
 
+    def keep(self) -> None:
+        """From now on no older root is believed here. Before this a trial leaves nothing behind."""
+        self._believed = self._write(self._believed)
 
-@dataclass(frozen=True, slots=True)
-class Believed:
-    """`document` is what to keep once the master has validated the card; None: what is kept may stay."""
+    def _write(self, believed: Believed) -> Believed:
+        """Raises DeviceError."""
+        state = self._state()
+        if state is None or believed.document is None:
+            return believed
+        state.commit({ROOT_DOCUMENT: believed.document})
+        return kept_by(believed)
 
-    trust: Trust
-    document: bytes | None = None
-
-
-def believe(settings: AgentSettings, authority: bytes, kept: bytes | None) -> Believed:
-    """`authority`: the certificate in the boot image. `kept`: the state area's document, if any."""
-    mark = Digest.of(authority).to_bytes()
-    ours, known = settings.root, _read_kept(kept, mark)
-    chain: RootChain | None = ours
-    if known is not None:
-        try:
-            chain = known if ours is None else newer_chain(known, ours, "boot image")
-        except RootRefused as e:
-            log.error("no package is accepted: %s", e)
-            return Believed(NobodyTrusted(e))
-        if chain is None:
-            log.warning("the boot image's root of trust is of another line than the one kept: it is believed")
-            chain = ours
-    if chain is None:
-        return Believed(settings.keyring)
-    if chain is known:
-        carried = "a flat keyring" if ours is None else f"version {ours.newest.version}"
-        log.info("root of trust: version %d is kept, the image has %s", chain.newest.version, carried)
-    document = mark + chain.encode()
-    trust = RootTrust(chain.newest, settings.takes_test)
-    return Believed(trust, None if document == kept else document)
-
-
-def _read_kept(kept: bytes | None, mark: bytes) -> RootChain | None:
-    """What is kept of this authority. What cannot be read was not written by us: the boot image decides."""
-    if kept is None or kept[:_DIGEST_SIZE] != mark:
-        return None
-    try:
-        return RootChain.decode(kept[_DIGEST_SIZE:], "kept root of trust").require("kept root of trust")
-    except RootRefused as e:
-        log.error("the boot image decides whom to believe: %s", e)
-        return None
+    def _kept(self) -> bytes | None:
+        state = self._state()
+        return None if state is None else state.document(ROOT_DOCUMENT)

@@ -243,7 +243,8 @@ def card_table(card: dict[str, Any]) -> Table:
 
 def _trust_text(trust: dict[str, Any]) -> str:
     root = "a flat keyring" if trust["root"] is None else f"version {trust['root']}"
-    return f"{root} in the wanted image" + (", takes TEST packages" if trust["takes_test"] else "")
+    text = f"{root} in the wanted image" + (", takes TEST packages" if trust["takes_test"] else "")
+    return text + (f"; the card judges by version {trust['card_root']}" if trust["card_root"] else "")
 
 
 def _wanted_rows(

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from firmware_mgr.cli.moments import moment
 from firmware_mgr.lab.cards_api import CardsClient
 from firmware_mgr.lab.launch import TakenDown, bring_up, take_down
 from firmware_mgr.lab.plan import ChassisPaths, ChassisPlan
@@ -63,6 +64,14 @@ def up(
         bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
     ] = False,
     memory: Annotated[int | None, typer.Option(help="MiB for each card, instead of the board's.")] = None,
+    clock: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MOMENT",
+            help="What the cards' clocks show when their power comes; several are dealt out in turn.",
+            show_default="1970-01-01",
+        ),
+    ] = None,
     pristine: Annotated[bool, typer.Option("--pristine", help="Blank every card's flash.")] = False,
     sim: Annotated[
         bool, typer.Option("--sim", help="In-process cards on simulated boards, without QEMU.")
@@ -84,6 +93,7 @@ def up(
         pristine=pristine,
         rootless=rootless or os.geteuid() != 0,
         sim=sim,
+        clocks=tuple(map(moment, clock or ["@0"])),
     )
     status = asyncio.run(bring_up(plan).status())
     shape = f"{cards} slots" if shelves == 1 else f"{shelves} shelves of {cards} slots"

@@ -233,7 +233,7 @@ def adopt(
     directory: Directory = DEFAULT_DIRECTORY,
     as_json: AsJson = False,
 ) -> None:
-    """Make it the master's root of trust, when its signatures allow it. Build boot images after this."""
+    """Make it the master's root of trust, when its signatures allow it."""
     adopted = adopt_root(MasterPaths(directory.absolute()), read_chain(file), start_over=start_over)
     if as_json:
         typer.echo(
@@ -244,7 +244,8 @@ def adopt(
     typer.echo(f"root of trust version {adopted.version}: {adopted.file} ({before})")
     if adopted.put_aside is not None:
         typer.echo(f"the keys that were trusted until now lie in {adopted.put_aside}")
-    typer.echo(f"cards believe it with boot images that are built now: --trust {adopted.file.parent}")
+    typer.echo("cards that believe an earlier version follow when they are burned next")
+    typer.echo(f"boot images that are built now carry it: --trust {adopted.file.parent}")
 
 
 def read_chain(path: Path) -> RootChain:

@@ -6,6 +6,7 @@ Knows QEMU's options. Refuses to start anything.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
@@ -16,8 +17,6 @@ from firmware_mgr.model.ids import MacAddress, SlotId
 
 #: QEMU's translated code per machine, in MiB: its default grows with the host's memory, for one machine.
 TRANSLATION_CACHE_MIB = 256
-#: A card has no clock that runs without power: it starts at the epoch.
-CLOCK_AT_POWER_ON = "1970-01-01T00:00:00"
 #: The size of each pflash of QEMU's virt machine, which refuses a smaller file.
 VIRT_PFLASH_BYTES = 64 << 20
 #: U-Boot 2023.01 reads byte 0 of a legacy virtio device's configuration whatever offset it asks for
@@ -81,7 +80,8 @@ class Wiring:
 
     `second_flash` is the chip beside the firmware: U-Boot's environment, in which the lever is set, or UEFI's
     variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames. Without
-    a `backplane` the card cannot read its slot. On `console` and `qmp` somebody listens already.
+    a `backplane` the card cannot read its slot. `clock` is what its clock shows, in seconds since 1970; one
+    without a clock of its own starts at 0. On `console` and `qmp` somebody listens already.
     """
 
     slot: SlotId
@@ -94,6 +94,7 @@ class Wiring:
     network_first: bool = False
     capture: Path | None = None
     backplane: bool = True
+    clock: int = 0
 
 
 def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
@@ -105,7 +106,7 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
         *("-machine", board.machine, "-accel", f"tcg,tb-size={TRANSLATION_CACHE_MIB}"),
         *("-cpu", board.cpu, "-smp", str(board.smp), "-m", str(board.memory_mib)),
-        *("-rtc", f"base={CLOCK_AT_POWER_ON}"),
+        *("-rtc", f"base={datetime.fromtimestamp(wiring.clock, UTC):%Y-%m-%dT%H:%M:%S}"),
         *_firmware(board, wiring),
         *("-chardev", f"socket,id=console,path={_value(wiring.console)},server=off"),
         *("-serial", "chardev:console"),

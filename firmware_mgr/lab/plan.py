@@ -19,6 +19,8 @@ from firmware_mgr.model.ids import MacAddress, SlotId
 LONGEST_SOCKET_PATH = 107
 #: The slot's and the shelf's number are one byte each of the card's MAC address.
 LARGEST_NUMBER = 255
+#: The last second that QEMU's clocks take: the end of the year 9999.
+LAST_MOMENT = 253_402_300_799
 #: The first four bytes of a virtual card's MAC address; 52:54:00 is QEMU's own, locally administered.
 MAC_PREFIX = bytes.fromhex("525400f7")
 
@@ -118,7 +120,8 @@ class ChassisPlan:
     paths of board files, dealt out to the slots in turn. `address` is the master's on the backplane, with
     prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace. Without a
     `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7). `sim`: cards are
-    in-process twins (docs/SIM.md).
+    in-process twins (docs/SIM.md). `clocks` are what cards' clocks show when their power comes, in seconds
+    since 1970, dealt out to the slots in turn.
     """
 
     directory: Path
@@ -133,6 +136,7 @@ class ChassisPlan:
     pristine: bool = False
     rootless: bool = False
     sim: bool = False
+    clocks: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if not 1 <= self.cards <= LARGEST_NUMBER:
@@ -164,10 +168,15 @@ class ChassisPlan:
             raise UsageError(
                 "too little memory for a card", expected="128 MiB or more", found=self.memory_mib
             )
-        if self.sim and (self.capture or not self.backplane or self.memory_mib is not None):
+        if not self.clocks or not all(0 <= clock <= LAST_MOMENT for clock in self.clocks):
             raise UsageError(
-                "in-process cards have no taps, no memory of their own, and always know their slot",
-                expected="--sim without --capture, --no-backplane and --memory",
+                "not what a clock can show", expected="moments of the years 1970 to 9999", found=self.clocks
+            )
+        own = self.memory_mib is not None or any(self.clocks)
+        if self.sim and (self.capture or not self.backplane or own):
+            raise UsageError(
+                "in-process cards have no taps, memory and clocks of their own, and always know their slot",
+                expected="--sim without --capture, --no-backplane, --memory and --clock",
             )
         if not self.directory.is_absolute():
             raise UsageError("the chassis directory is not absolute", found=self.directory)
@@ -187,6 +196,10 @@ class ChassisPlan:
         """The board that the slot comes with."""
         return self.boards[self.slots.index(slot) % len(self.boards)]
 
+    def clock_of(self, slot: SlotId) -> int:
+        """What the clock of the card in that slot shows when its power comes."""
+        return self.clocks[self.slots.index(slot) % len(self.clocks)]
+
     @property
     def paths(self) -> ChassisPaths:
         return ChassisPaths(self.directory)
@@ -205,13 +218,15 @@ class ChassisPlan:
             "pristine": self.pristine,
             "rootless": self.rootless,
             "sim": self.sim,
+            "clocks": list(self.clocks),
         }
 
     @classmethod
     def from_document(cls, doc: Mapping[str, Any]) -> Self:
         """Raises PeerError when a field is missing, unknown or of the wrong kind; UsageError out of range."""
         try:
-            return cls(**{**doc, "directory": Path(doc["directory"]), "boards": tuple(doc["boards"])})
+            lists = {name: tuple(doc[name]) for name in ("boards", "clocks")}
+            return cls(**{**doc, **lists, "directory": Path(doc["directory"])})
         except (KeyError, TypeError) as e:
             raise PeerError("not a chassis plan", found=str(e)) from e
 

@@ -45,11 +45,13 @@ class QemuMachines:
         *,
         capture: bool,
         backplane: bool = True,
+        clock_of: Callable[[SlotId], int] = lambda _: 0,
     ) -> None:
         self._board = board
         self._paths = paths
         self._capture = capture
         self._backplane = backplane
+        self._clock_of = clock_of
 
     async def spawn(
         self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
@@ -67,6 +69,7 @@ class QemuMachines:
             network_first=netboot and self._board.lever is Lever.BOOT_INDEX,
             capture=self._capture_file(paths, count),
             backplane=self._backplane,
+            clock=self._clock_of(slot),
         )
         listener = _ConsoleListener(console)
         qmp = QMPClient(f"slot-{label(slot)}")

@@ -112,6 +112,17 @@ class FlashReport:
 
 
 @dataclass(frozen=True, slots=True)
+class RootReport:
+    """The newest root of trust that the card judges packages by, and its digest (SPEC-trust §3).
+
+    Version 0: a flat keyring, or nobody is trusted; then no chain can be followed.
+    """
+
+    version: int
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """Card to master, first: who and what I am, what I found in my flash, what I believe I should run.
 
@@ -119,6 +130,7 @@ class Hello:
     `boot_id` differs from boot to boot. `settings` names the settings that the card has kept, `mac`
     is that of its interface, `package_format` the newest that it reads: older agents do not say, and read 1.
     `reads_features`: it knows that a software set may ask for features.
+    `root`: older agents do not say, and follow no root of trust that comes with an order.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -140,6 +152,7 @@ class Hello:
     mac: str = field(default="", metadata=since(2))
     package_format: int = field(default=1, metadata=since(2))
     reads_features: bool = field(default=False, metadata=since(2))
+    root: RootReport | None = field(default=None, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,7 @@ class Stored:
     """Card to master: the set is in flash, read back and right. `reboot_needed`: the boot image changed.
 
     Bytes written count from the last such report on, as long as the card has power: also those of a burn that
-    failed, or whose report found no link.
+    failed, or whose report found no link. `root` is as in the hello: an order may have brought a newer one.
     """
 
     TYPE: ClassVar[str] = "stored"
@@ -169,6 +182,7 @@ class Stored:
     reboot_needed: bool
     seconds: float
     flash: FlashReport
+    root: RootReport | None = field(default=None, metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +253,8 @@ class Burn:
     `erase` allows flash to be laid out anew that carries another system's partition table, and wipes what
     processes keep. Without
     `save_image` the boot partitions are left alone, and the loader is told to netboot (agents of version 2).
+    `root` is a chain of roots of trust in pieces, for a card whose hello names an older one of the same line;
+    it is followed before the packages are judged.
     """
 
     TYPE: ClassVar[str] = "burn"
@@ -247,6 +263,7 @@ class Burn:
     trial_tries: int = 3
     erase: bool = False
     save_image: bool = field(default=True, metadata=since(2))
+    root: tuple[bytes, ...] = field(default=(), metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ def card_document(entry: Entry, master: Master) -> dict[str, Any]:
             "save_image": provisioning.save_image,
             "from": chosen_by.value,
         },
-        "trust": _trust_document(record.wanted, master),
+        "trust": _trust_document(entry, master),
         "discrepancies": card_discrepancies(record.slot, master),
         "record": record.to_document(),
         "target": None if entry.target is None else entry.target.document(),
@@ -261,12 +261,16 @@ def _test_packages(wanted: SoftwareSet | None, master: Master) -> list[str]:
     return [f"{ref.name} {ref.version}" for ref in refs if ref in tests]
 
 
-def _trust_document(wanted: SoftwareSet | None, master: Master) -> dict[str, Any]:
-    """The root of trust in the wanted boot image: its version, and whether test packages are taken."""
+def _trust_document(entry: Entry, master: Master) -> dict[str, Any]:
+    """The root of trust in the wanted boot image: its version, and whether test packages are taken; and the
+    version that the card judges by, by its own word (0: a flat keyring).
+    """
+    wanted, said = entry.record.wanted, None if entry.hello is None else entry.hello.root
     ref = None if wanted is None else wanted.boot_image
     image = next((one for one in master.roster.images if one.ref == ref), None)
     root = None if image is None or image.root is None else image.root["version"]
-    return {"root": root, "takes_test": image is not None and image.takes_test}
+    takes_test = image is not None and image.takes_test
+    return {"root": root, "takes_test": takes_test, "card_root": None if said is None else said.version}
 
 
 def operation_document(operation: Operation, master: Master) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from firmware_mgr.master.documents import ImageRecord, PackageRecord
+from firmware_mgr.master.root_offer import holds_root
 from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
-from firmware_mgr.model.software import SoftwareSet
+from firmware_mgr.model.software import SoftwareSet, canonical_json
 from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.package.root import Root
+from firmware_mgr.package.root_chain import RootChain
 from firmware_mgr.package.root_trust import RootTrust
 from firmware_mgr.package.trust import SignedPackage, Trust
 
@@ -29,11 +31,14 @@ def check_trusted(
     images: Sequence[ImageRecord],
     packages: Sequence[PackageRecord],
     held: Collection[Digest] = (),
+    *,
+    followed: RootChain | None = None,
 ) -> None:
     """Raises UsageError when the card, running the set's boot image, would refuse one of the packages.
 
-    `held` are packages that it has stored. What an older fwmgr did not note of images and packages is not
-    known, and left to the card.
+    `held` are packages that it has stored. `followed` is the site's chain of roots, for a card that follows
+    it: its newest root judges where the image carries an earlier one of the line. What an older fwmgr did not
+    note of images and packages is not known, and left to the card.
     """
     ref = software.boot_image
     image = next((one for one in images if (one.board, one.digest) == (ref.board, ref.digest)), None)
@@ -43,13 +48,20 @@ def check_trusted(
         if package.ref in software.packages and package.signed_by:
             where = f"slot {slot}, package {package.name} {package.version}"
             if image.root is not None:
-                _check_by_root(image, package, where, held=package.digest in held)
+                _check_by_root(image, package, where, followed, held=package.digest in held)
             elif image.keys is not None:
                 _check_by_keys(image, package, where)
 
 
-def _check_by_root(image: ImageRecord, package: PackageRecord, where: str, *, held: bool) -> None:
-    outside: Trust = RootTrust(Root.from_document(image.root), image.takes_test)
+def _check_by_root(
+    image: ImageRecord, package: PackageRecord, where: str, followed: RootChain | None, *, held: bool
+) -> None:
+    root = Root.from_document(image.root)
+    said = f"boot image {image.version}"
+    if followed is not None and holds_root(followed, Digest.of(canonical_json(root.document()))):
+        root = followed.newest
+        said += f", root of trust version {root.version}"
+    outside: Trust = RootTrust(root, image.takes_test)
     trust = outside.held() if held else outside
     try:
         trust.check_package(signed_package(package), package.signed_by, where)
@@ -57,7 +69,7 @@ def _check_by_root(image: ImageRecord, package: PackageRecord, where: str, *, he
         raise UsageError(
             f"the card would refuse a package: {e.what}",
             where=where,
-            expected=f"{e.expected} (boot image {image.version})",
+            expected=f"{e.expected} ({said})",
             found=e.found,
             hint=e.hint,
         ) from e
@@ -84,6 +96,8 @@ def running_warnings(
     software: SoftwareSet,
     packages: Sequence[PackageRecord],
     held: Collection[Digest],
+    *,
+    followed: RootChain | None = None,
 ) -> list[str]:
     """What the agent that runs now would refuse, though that of the wanted image would not.
 
@@ -92,7 +106,8 @@ def running_warnings(
     if running.digest == software.boot_image.digest:
         return []
     try:
-        check_trusted(entry_slot, SoftwareSet(running.ref, software.packages), [running], packages, held)
+        now = SoftwareSet(running.ref, software.packages)
+        check_trusted(entry_slot, now, [running], packages, held, followed=followed)
     except UsageError as e:
         return [
             f"{e.where}: boot image {running.version}, which the card runs, would refuse it: {e.what}; "

@@ -6,6 +6,7 @@ Knows which event each message is for the card's life; the verdict and the lives
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from firmware_mgr.link import messages as m
@@ -245,6 +246,8 @@ class Conversation:
                 message.set_digest.short,
             )
             return
+        if message.root is not None and entry.hello is not None:
+            entry.hello = replace(entry.hello, root=message.root)
         now = self._engine.clock()
         await self._burn_log.append(entry.slot, entry.target, message, entry.record.key_fingerprint, now)
         await self._desk.stored(entry.slot, message)

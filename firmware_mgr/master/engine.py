@@ -18,11 +18,13 @@ from firmware_mgr.link.session import SessionState
 from firmware_mgr.master.card_life import CardEvent, Do, after
 from firmware_mgr.master.hands import Hands, SlotSight
 from firmware_mgr.master.link_server import Link
+from firmware_mgr.master.root_offer import root_offer
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.settings import Settings
 from firmware_mgr.master.watching import News
 from firmware_mgr.model.errors import DeviceError, FwmgrError
 from firmware_mgr.model.lifecycle import CardState
+from firmware_mgr.package.root_chain import RootChain
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +61,17 @@ class Engine:
         hands: Hands | None,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        *,
+        roots: Callable[[], RootChain | None] = lambda: None,
     ) -> None:
+        """`roots`: the site's chain of roots of trust as it is now; raises FwmgrError when it is damaged."""
         self.roster = roster
         self.settings = settings
         self.clock = clock
         self.watcher: Watcher | None = None
         self.broken: asyncio.Future[None] | None = None
         self.monotonic = monotonic
+        self._roots = roots
         self._hands = hands
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -201,9 +207,16 @@ class Engine:
             reason = f"boot image {ref.version} is not in the catalogue"
             await self.happened(entry, CardEvent.REFUSED, reason)
             return
+        try:
+            root = root_offer(self._roots(), None if entry.hello is None else entry.hello.root)
+        except FwmgrError as e:
+            # Whether the card judges by a root that is out of date cannot be known: it is not burned by it.
+            await self.happened(entry, CardEvent.REFUSED, f"no card is burned now: {e}")
+            return
         entry.progress = ("", 0, 0, 0)
         erase = self.watcher is not None and self.watcher.may_erase(entry)
-        link.send(m.Burn(entry.target, image.pieces, self.settings.trial_tries, erase, entry.saves_image))
+        tries = self.settings.trial_tries
+        link.send(m.Burn(entry.target, image.pieces, tries, erase, entry.saves_image, root))
 
     # Power.
 

@@ -6,7 +6,7 @@ A change is another value of it: what would follow can be worked out before anyt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from firmware_mgr.master.board_wish import BoardRecord, Preferred
 from firmware_mgr.master.card_class import ClassRecord
@@ -15,6 +15,7 @@ from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
 from firmware_mgr.master.wanted import InOrder, Place, Wanted, as_added, wanted, wanted_image
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.software import SoftwareSet
+from firmware_mgr.package.root_chain import RootChain
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,14 @@ class Said:
         images: Sequence[ImageRecord],
         packages: Sequence[PackageRecord],
         in_order: InOrder = as_added,
+        followed: RootChain | None = None,
         *,
         newest: bool,
     ) -> Wanted:
         """What the card should run; with `newest`, what nobody decided is looked up again. Raises
         UsageError.
         """
-        place = self._place(card, None if newest else card.wanted)
+        place = replace(self._place(card, None if newest else card.wanted), followed=followed)
         return wanted(place, images, packages, in_order)
 
     def image_for(self, card: CardRecord, images: Sequence[ImageRecord]) -> ImageRecord | None:

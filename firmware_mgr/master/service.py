@@ -52,6 +52,7 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.netboot.events import DhcpDecided, NetbootEvent, TransferEnded, TransferStarted
 from firmware_mgr.netboot.quarantine import Misfit
 from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.root_chain import RootChain
 from firmware_mgr.package.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Master:
         settings: Settings,
         sealed: SealedFiles | None = None,
         trust: Callable[[], Trust] = lambda: Keyring({}),
+        roots: Callable[[], RootChain | None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,7 +93,7 @@ class Master:
         self.trust = trust
         self.burn_log = burn_log
         self.roster = Roster(catalogue, blobs, boards, settings)
-        self.engine = Engine(self.roster, settings, hands, clock, monotonic)
+        self.engine = Engine(self.roster, settings, hands, clock, monotonic, roots=roots)
         self.strangers = Strangers(boards, clock)
         self.bindings = Bindings(
             self.roster, catalogue, settings, boards, clock=clock, guess_boards=self._guess_boards
@@ -99,7 +101,7 @@ class Master:
         self.gate = Gate(self.engine, authority, self.bindings)
         self._tables = PackageTables(blobs)
         self.checks = CheckDesk(self.roster, self._tables, self.engine.news.tell)
-        self.wishes = Wishes(self.roster, catalogue, clock, self._busy, self._settled)
+        self.wishes = Wishes(self.roster, catalogue, clock, self._busy, self._settled, roots=roots)
         self.roster.fallback_image = self.wishes.image_for
         self.desk = BurnAllDesk(self.engine, catalogue, self.wishes)
         self.engine.watcher = self.desk
@@ -293,9 +295,9 @@ class Master:
             for image in self.roster.images
             if (image.board, image.version) == (hello.board, hello.boot_version)
         ]
-        slot, held = entry.slot, entry.record.held_packages
+        slot, held, chain = entry.slot, entry.record.held_packages, self.wishes.followed_by(entry)
         lists = (
-            believed.running_warnings(slot, image, wanted, self.roster.packages, held)
+            believed.running_warnings(slot, image, wanted, self.roster.packages, held, followed=chain)
             for image in running[-1:]
         )
         return [line for lines in lists for line in lines]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from firmware_mgr.master.files import disk_errors, make_directories, write_over
@@ -80,8 +81,13 @@ class MasterPaths:
                     data = stream.read(MAX_CHAIN + 1)
             except FileNotFoundError:
                 return None
-        where = str(self.root)
-        return RootChain.decode(data, where).require(where)
+        return _verified(data, str(self.root))
+
+
+@lru_cache(maxsize=4)
+def _verified(data: bytes, where: str) -> RootChain:
+    """The chain, when it is no draft. Asked for with every card, and its signatures stay as they are."""
+    return RootChain.decode(data, where).require(where)
 
 
 def trust_key(paths: MasterPaths, public_key: Path) -> Path:

@@ -21,6 +21,7 @@ from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, CpuArch, Digest, SlotId
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.software import BootImageRef, PackageRef, SoftwareSet
+from firmware_mgr.package.root_chain import RootChain
 
 #: The first of these that says something decides; when none does, what is preferred or newest.
 WHO_DECIDES: Final = (Origin.CARD, Origin.CLASS, Origin.BOARD)
@@ -38,7 +39,8 @@ def as_added(packages: tuple[PackageRef, ...], _board: str) -> tuple[PackageRef,
 @dataclass(frozen=True, slots=True)
 class Place:
     """A slot, the card in it, and who has a say there. `kept` is the slot's wanted set so far: a part of it
-    that nobody decided, then and now, stays as it was. `held`: packages that the card has stored.
+    that nobody decided, then and now, stays as it was. `held`: packages that the card has stored. `followed`:
+    the site's chain of roots, where the card would follow it when it is burned.
     """
 
     slot: SlotId
@@ -51,6 +53,7 @@ class Place:
     held: frozenset[Digest] = frozenset()
     of_board: Configuration = field(default_factory=Configuration)
     preferred: Preferred = field(default_factory=Preferred)
+    followed: RootChain | None = None
 
     @property
     def of_class(self) -> Configuration:
@@ -100,7 +103,7 @@ def wanted(
         refs = tuple(_package(place, wish, packages_from, packages) for wish in wishes)
     features = None if features_from is Origin.DEFAULT else place.says(features_from).features
     software = SoftwareSet(boot_image, refs, features)
-    check_trusted(place.slot, software, images, packages, place.held)
+    check_trusted(place.slot, software, images, packages, place.held, followed=place.followed)
     return Wanted(software, WantedFrom(image_from, packages_from, features_from))
 
 

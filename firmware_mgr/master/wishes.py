@@ -18,13 +18,15 @@ from firmware_mgr.master.configuration import Configuration, Origin
 from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord
 from firmware_mgr.master.plan import newest_image, pick_image
 from firmware_mgr.master.removal import pick_packages
+from firmware_mgr.master.root_offer import would_follow
 from firmware_mgr.master.roster import Entry, Roster
 from firmware_mgr.master.said import Said
 from firmware_mgr.master.wanted import InOrder, Wanted, as_added, provisioning
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId, check_name
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.model.selection import Candidate, select
+from firmware_mgr.package.root_chain import RootChain
 
 #: Makes a card's own configuration another; gets it, and the board in the slot.
 ChangeOwn = Callable[[Configuration, str], Configuration]
@@ -35,7 +37,10 @@ T = TypeVar("T")
 
 
 class Wishes:
-    """`busy` names the operation that works on a slot, or gives None; `in_order` is `wanted`'s."""
+    """`busy` names the operation that works on a slot, or gives None; `in_order` is `wanted`'s.
+
+    `roots`: see Engine.
+    """
 
     def __init__(
         self,
@@ -44,12 +49,15 @@ class Wishes:
         clock: Callable[[], float],
         busy: Callable[[SlotId], str | None],
         in_order: InOrder = as_added,
+        *,
+        roots: Callable[[], RootChain | None] = lambda: None,
     ) -> None:
         self.in_order = in_order
         self._roster = roster
         self._catalogue = catalogue
         self._clock = clock
         self._busy = busy
+        self._roots = roots
         self.said = Said()
 
     @property
@@ -89,17 +97,36 @@ class Wishes:
 
     def wanted(self, entry: Entry, *, newest: bool) -> Wanted:
         """What the card should run; with `newest`, what nobody decided is looked up again."""
-        return self._wanted(entry.record, self.said, newest=newest)
+        return self._wanted(entry, entry.record, self.said, newest=newest)
 
-    def _wanted(self, card: CardRecord, said: Said, *, newest: bool = False) -> Wanted:
-        images, packages = self._roster.images, self._roster.packages
-        return said.wanted(card, images, packages, self.in_order, newest=newest)
+    def _wanted(
+        self,
+        entry: Entry,
+        card: CardRecord,
+        said: Said,
+        software: Software | None = None,
+        *,
+        newest: bool = False,
+    ) -> Wanted:
+        """`card` is the entry's record as it is to become."""
+        images, packages = software or (self._roster.images, self._roster.packages)
+        followed = self.followed_by(entry)
+        return said.wanted(card, images, packages, self.in_order, followed, newest=newest)
 
     def image_for(self, card: CardRecord) -> ImageRecord | None:
         """The boot image that it would be given: what is said or preferred, else the newest there is."""
         return self.said.image_for(card, self._roster.images) or newest_image(
             card.board or "", self._roster.images
         )
+
+    def followed_by(self, entry: Entry) -> RootChain | None:
+        """The site's chain of roots, where the card by its own word would follow it."""
+        try:
+            chain = self._roots()
+        except FwmgrError:
+            return None  # whoever needs it is told; what the card has is what it goes by
+        said = None if entry.hello is None else entry.hello.root
+        return chain if would_follow(chain, said) else None
 
     def provisioning(self, entry: Entry) -> tuple[Provisioning, Origin]:
         """In which order the card is provisioned, and who chose it."""
@@ -127,7 +154,7 @@ class Wishes:
             own = change(record.own, record.board or "")
             fields: dict[str, Any] = {"own": own}
             if record.board is not None:
-                settled = self._wanted(replace(record, own=own), self.said)
+                settled = self._wanted(entry, replace(record, own=own), self.said)
                 # Asking for an image again is asking for another trial of it.
                 asked = settled.software.boot_image.digest
                 rejected = tuple(digest for digest in record.rejected if digest != asked)
@@ -230,13 +257,11 @@ class Wishes:
         """
         entries = list(entries)
         self.check_free(entries)
-        images, packages = software or (self._roster.images, self._roster.packages)
         settled: list[tuple[Entry, dict[str, Any]]] = []
         for entry in entries:
             fields = dict((changes or {}).get(entry.slot, {}))
             if entry.record.board is not None:
-                card = replace(entry.record, **fields)
-                one = said.wanted(card, images, packages, self.in_order, newest=False)
+                one = self._wanted(entry, replace(entry.record, **fields), said, software)
                 fields |= {"wanted": one.software, "wanted_from": one.origin}
             settled.append((entry, fields))
         return settled

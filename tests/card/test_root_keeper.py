@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_mgr.card.root_keeper import Believed, NobodyTrusted, believe
+from firmware_mgr.card.believed_root import Believed, NobodyTrusted, believe
 from firmware_mgr.card.settings import AgentSettings, read_root
 from firmware_mgr.flash.gpt import FlashLayout
 from firmware_mgr.model.ids import CpuArch

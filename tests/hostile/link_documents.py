@@ -45,6 +45,7 @@ HELLO: dict[str, Any] = {
     "boot_seconds": 4.5,
     "boot_id": "b1",
     "key_renewed": False,
+    "root": {"version": 3, "digest": _DIGEST},
 }
 FROM_CARD: list[dict[str, Any]] = [
     HELLO,
@@ -58,6 +59,7 @@ FROM_CARD: list[dict[str, Any]] = [
         "reboot_needed": True,
         "seconds": 3.5,
         "flash": _FLASH,
+        "root": {"version": 0, "digest": None},
     },
     {
         "type": "running",
@@ -95,6 +97,7 @@ FROM_MASTER: list[dict[str, Any]] = [
         "boot_pieces": {"piece_size": 1048576, "pieces": [_DIGEST]},
         "trial_tries": 3,
         "erase": False,
+        "root": ["aGVsbG8=", "aGVsbG8="],
     },
     {"type": "run", "set_digest": _DIGEST},
     {"type": "hold", "reason": "wait"},

@@ -77,6 +77,10 @@ def test_without_a_backplane_no_card_can_read_its_slot() -> None:
     assert "-fw_cfg" not in command_line(BOARD, replace(WIRING, backplane=False))
 
 
+def test_a_clock_that_is_wrong_at_power_on() -> None:
+    assert "base=2100-01-01T00:00:00" in command_line(BOARD, replace(WIRING, clock=4_102_444_800))
+
+
 def test_a_card_keeps_its_mac_address_in_any_slot() -> None:
     line = command_line(BOARD, replace(WIRING, slot=SlotId(9), mac=mac_of(SlotId(4))))
     assert any("mac=52:54:00:f7:01:04" in word for word in line)

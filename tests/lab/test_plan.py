@@ -32,7 +32,7 @@ def test_mac_address_has_no_room_for_slot_256() -> None:
 
 
 def test_plan_survives_its_document() -> None:
-    one = plan(cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True)
+    one = plan(cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True, clocks=(0, 4_102_444_800))
     assert ChassisPlan.from_document(one.document()) == one
 
 
@@ -43,6 +43,11 @@ def test_boards_are_dealt_out_to_the_slots_of_all_shelves_in_turn() -> None:
     ]  # fmt: skip
     folders = [two.paths.slot(slot).directory.name for slot in two.slots]
     assert folders == ["slot-1", "slot-2", "slot-2-1", "slot-2-2"]
+
+
+def test_clocks_are_dealt_out_to_the_slots_in_turn() -> None:
+    three = plan(cards=3, clocks=(0, 4_102_444_800))
+    assert [three.clock_of(slot) for slot in three.slots] == [0, 4_102_444_800, 0]
 
 
 def test_slots_stand_on_the_plans_shelf() -> None:
@@ -57,6 +62,10 @@ def test_slots_stand_on_the_plans_shelf() -> None:
         ({"address": "10.77.0.1/33"}, "not an address"),
         ({"address": "10.77.0.1/30"}, "too small"),
         ({"memory_mib": 64}, "too little memory"),
+        ({"clocks": ()}, "a clock can show"),
+        ({"clocks": (0, -1)}, "a clock can show"),
+        ({"clocks": (253_402_300_800,)}, "a clock can show"),
+        ({"sim": True, "clocks": (5,)}, "clocks of their own"),
         ({"directory": Path("var")}, "not absolute"),
         ({"shelf": 300}, "shelves out of range"),
     ],

@@ -41,11 +41,12 @@ HELLO = m.Hello(
     4.5,
     "b1",
     settings=Digest.of(b"settings"),
+    root=m.RootReport(3, Digest.of(b"root")),
 )
 FROM_CARD: list[m.FromCard] = [
     HELLO,
     m.Progress("packages", 1, 2, 1),
-    m.Stored(SET.digest, 1, 2, "a", True, 3.0, FLASH),
+    m.Stored(SET.digest, 1, 2, "a", True, 3.0, FLASH, m.RootReport(0)),
     m.Running(SET.digest, (m.ProcessReport("web", 12, "running"),), FLASH.control),
     m.Failed("burn", {"what": "no"}),
     m.Pong(),
@@ -56,7 +57,7 @@ FROM_CARD: list[m.FromCard] = [
 FROM_MASTER: list[m.FromMaster] = [
     m.Welcome(1, 1.5, "card-3"),
     m.Refused({"what": "no"}),
-    m.Burn(SET, m.BootPieces(1 << 20, (Digest.of(b"p"),))),
+    m.Burn(SET, m.BootPieces(1 << 20, (Digest.of(b"p"),)), root=(b"a chain of roots", b" in pieces\n")),
     m.Run(SET.digest),
     m.Hold("wait"),
     m.Reset("because"),

@@ -14,7 +14,14 @@ from tests.link.test_messages import FROM_CARD, FROM_MASTER
 
 VERSIONS = range(m.OLDEST_PROTOCOL, m.PROTOCOL_VERSION + 1)
 #: Members that version 2 added to messages of version 1, by the message and the path in it.
-NEW_IN_2 = {("hello", "settings"), ("hello", "flash.data"), ("stored", "flash.data")}
+NEW_IN_2 = {
+    ("hello", "settings"),
+    ("hello", "flash.data"),
+    ("hello", "root"),
+    ("stored", "flash.data"),
+    ("stored", "root"),
+    ("burn", "root"),
+}
 
 
 def members(document: dict[str, Any], path: str = "") -> set[str]:

@@ -24,6 +24,7 @@ from firmware_mgr.master.settings import BoardFacts, Settings
 from firmware_mgr.master.trust import open_authority, open_record_key
 from firmware_mgr.model.ids import CpuArch, Digest, MacAddress, SlotId
 from firmware_mgr.model.software import SoftwareSet
+from firmware_mgr.package.root_chain import RootChain
 
 BOARD = BoardFacts("qemu-aarch64", CpuArch.AARCH64, frozenset({11, 22}), "boot.scr.uimg")
 ARM_BOARD = BoardFacts("qemu-armv7", CpuArch.ARMV7, frozenset({10, 21}), "boot.scr.uimg")
@@ -100,6 +101,7 @@ class TwinCard:
         self.version = "1"
         self.package_format = 2
         self.reads_features = True
+        self.root: m.RootReport | None = None
         self.board, self.cpu = "qemu-aarch64", "aarch64"
 
     async def hello(self) -> list[m.FromMaster]:
@@ -117,6 +119,7 @@ class TwinCard:
             mac=self.mac,
             package_format=self.package_format,
             reads_features=self.reads_features,
+            root=self.root,
         )  # fmt: skip
         self.link.session.card_said(message)
         await self.rack.master.conversation.greeted(self.link, message)
@@ -170,6 +173,7 @@ class Rack:
         self.catalogue = MemoryCatalogue(self.clock)
         self.blobs = BlobStore(folder / "blobs")
         self.authority = open_authority(folder / "authority")
+        self.roots: RootChain | None = None  # the site's
         self.sealed = SealedFiles(folder / "settings", folder / "authority")
         self.record_key = open_record_key(folder / "authority")
         self.master = self._make()
@@ -184,6 +188,7 @@ class Rack:
             boards={board.name: board for board in (BOARD, ARM_BOARD)},
             settings=self.settings,
             sealed=self.sealed,
+            roots=lambda: self.roots,
             clock=self.clock,
             monotonic=self.clock,
         )

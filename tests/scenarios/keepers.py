@@ -72,6 +72,10 @@ class Keepers:
         return answer
 
 
+def list_key(key: SigningKey, name: str, *roles: Role) -> Change:
+    return lambda chain: drafts.add_key(chain, drafts.listed(key.public, name), roles, ISSUED)
+
+
 def revoke(key: SigningKey, reason: str = "laptop stolen") -> Change:
     return lambda chain: drafts.revoke(chain, key.id, reason, ISSUED)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from firmware_mgr.card.records import read_records
 from firmware_mgr.flash.control import read_control
 from firmware_mgr.flash.control_layout import Target
-from firmware_mgr.flash.device import FileDevice
+from firmware_mgr.flash.device import FileDevice, FlashDevice
 from firmware_mgr.flash.gpt import find, read_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
@@ -144,5 +144,15 @@ def flip(path: Path, flips: Sequence[Flip]) -> None:
 def digests(path: Path) -> dict[str, str]:
     """SHA-256 of each partition, to see whether one was written."""
     with FileDevice(path) as device:
-        windows = [find(read_table(device), name).window(device) for name in PARTITIONS]
-        return {window.name: hashlib.sha256(window.read(0, window.size)).hexdigest() for window in windows}
+        return digests_of(device)
+
+
+def digests_of(device: FlashDevice) -> dict[str, str]:
+    """The same of an opened flash."""
+    windows = [find(read_table(device), name).window(device) for name in PARTITIONS]
+    return {window.name: hashlib.sha256(window.read(0, window.size)).hexdigest() for window in windows}
+
+
+def state_of(device: FlashDevice) -> dict[str, bytes]:
+    """The documents of the state area."""
+    return dict(Store.open(find(read_table(device), "state").window(device)).documents())

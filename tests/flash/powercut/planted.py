@@ -89,7 +89,7 @@ PLANTED = (
     ),
     _one(
         "pieces are overwritten before control takes the partition out of use",
-        "card.burn",
+        "card.burn_image",
         "            self._take_out_of_use(target)\n            self._write_pieces(target, layout, missing)",
         "            self._write_pieces(target, layout, missing)\n            self._take_out_of_use(target)",
         card_operations,
@@ -150,9 +150,9 @@ PLANTED = (
     _one(
         "a partition gets its starts before it was verified",
         "card.burn",
-        "            self._write_pieces(target, layout, missing)\n",
+        "            self._image.write(target, layout, missing)\n",
         "            self._put_on_trial(target, order.trial_tries)\n"
-        "            self._write_pieces(target, layout, missing)\n",
+        "            self._image.write(target, layout, missing)\n",
         card_operations,
         on="card.update",
         at="boot_partition.write_piece",
@@ -167,7 +167,7 @@ PLANTED = (
     ),
     _one(
         "pieces whose write was cut are trusted when they read right",
-        "card.burn",
+        "card.burn_image",
         "missing_pieces(letter, layout), *doubtful}",
         "missing_pieces(letter, layout)}",
         card_operations,
@@ -177,8 +177,9 @@ PLANTED = (
     _one(
         "records are written before the modules",
         "card.burn",
-        "        bad = store.bad_blobs()\n",
-        "        self._commit(order, {}, target, layout)\n        bad = store.bad_blobs()\n",
+        "        documents = self._packages.write(packages)\n",
+        "        self._commit(order, {}, target, layout)\n"
+        "        documents = self._packages.write(packages)\n",
         card_operations,
         on="card.update",
         at="write_blob",
