@@ -21,8 +21,9 @@ from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.package.bundle import PACKAGE_FILE, Member, MemberKind, Targets
 from firmware_mgr.package.bundle_reader import BundleFile
 from firmware_mgr.package.card_information import CardInformation
+from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.package.head import signed_contents
-from firmware_mgr.package.trust import Trust
+from firmware_mgr.package.trust import Role, Trust
 
 #: What is being read: member, bytes done, bytes in all.
 Reading = tuple[str, int, int]
@@ -105,6 +106,7 @@ class CompositeReader:
                 self.reading = (member.title, done, total)
                 if member.kind is MemberKind.BOOT_IMAGE:
                     taken_images.append(self._image(bundle, member, images, now))
+                    _check_tested(taken_images[-1], role, _where(bundle, member))
                 elif member.kind is MemberKind.PACKAGE:
                     stored = [*packages, *(one.record for one in taken_packages if one.news.is_new)]
                     taken_packages.append(self._package(bundle, member, stored, now))
@@ -177,6 +179,17 @@ def _length(member: Member) -> int:
 
 def _where(bundle: BundleFile, member: Member) -> str:
     return f"{bundle.where}: {member.title}"
+
+
+def _check_tested(taken: TakenImage, role: Role, where: str) -> None:
+    """Who may sign for tests alone brings no boot image for cards that take no test packages."""
+    if role is Role.TEST and taken.news.is_new and not taken.record.takes_test:
+        raise PackageRefused(
+            "boot image for all cards in what is signed for tests alone",
+            where=where,
+            expected="a boot image whose cards take test packages, or signatures of release keys",
+            hint="fwmgr image build --test makes such a boot image",
+        )
 
 
 def _concerned(information: CardInformation | None) -> TargetRecord:

@@ -22,7 +22,9 @@ from firmware_mgr.model.ids import CpuArch, SlotId
 from firmware_mgr.package.bundle import WHOM_IT_FITS, Targets
 from firmware_mgr.package.card_information import CardEntry, CardInformation, CardWish
 from firmware_mgr.package.contents import Group, ModuleKind
+from firmware_mgr.package.keyring import Keyring
 from firmware_mgr.package.layout import EnvelopeKind
+from firmware_mgr.package.trust import Role
 from firmware_mgr.packaging.build import ModuleSource, PackageHead, build_package
 from firmware_mgr.packaging.compose import (
     BundleHead,
@@ -399,6 +401,16 @@ def test_a_member_that_is_refused_is_named_by_the_file_and_its_place_in_it(syste
     strange = members(system, tools(SigningKey(Ed25519PrivateKey.generate())))
     with pytest.raises(FwmgrError, match=r"site-7\.fwc: package tools 3"):
         system.post("/v1/composites", composite(system, strange))
+
+
+def test_what_is_signed_for_tests_alone_brings_no_boot_image_for_all_cards(
+    system: SimSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = composite(system, everything(system), None)
+    monkeypatch.setattr(Keyring, "check_package", lambda *_: Role.TEST)
+    with pytest.raises(FwmgrError, match="boot image for all cards in what is signed for tests"):
+        system.post("/v1/composites", wanted)
+    assert system.get("/v1/images") == []
 
 
 def test_a_pipe_is_not_waited_for(system: SimSystem) -> None:
