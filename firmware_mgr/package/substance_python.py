@@ -27,7 +27,7 @@ def is_timed(data: bytes) -> bool:
 
 
 def python_signature(data: bytes, *, cached: bool) -> Digest | None:
-    """None when the file is odd. `cached`: it lies in a folder `__pycache__`."""
+    """None when the file is odd. `cached`: it is what the import system keeps for a source."""
     flags = int.from_bytes(data[FLAGS], "little")
     if len(data) < HEADER_SIZE or flags not in (TIMED, *HASHED):
         return None
