@@ -11,7 +11,7 @@ from enum import Enum
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest, SlotId, check_name, check_version
-from firmware_mgr.package.checks import check_range, check_set, refuse
+from firmware_mgr.package.checks import check_files, check_range, check_set, refuse
 from firmware_mgr.package.layout import MAX_CONTENT, MAX_MODULE, MAX_TIME, EnvelopeKind
 from firmware_mgr.package.layout_tables import MAX_FILES, MAX_MEMBERS
 from firmware_mgr.package.paths import check_path
@@ -183,8 +183,7 @@ class Bundle:
                 "illegal number of members", expected=f"1 to {MAX_MEMBERS}", found=len(self.members)
             )
         check_set([member.place for member in self.members], "members", MAX_MEMBERS)
-        if sum(len(member.files) for member in self.members) > MAX_FILES:
-            raise UsageError("too many files", expected=f"{MAX_FILES} at most")
+        check_files(sum(len(member.files) for member in self.members))
         self._check_kinds()
         _check_offsets(self.members)
 

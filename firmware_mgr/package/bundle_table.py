@@ -6,6 +6,7 @@ Knows which field stands where. Refuses to know files, keys and content.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from construct import Container
@@ -14,6 +15,7 @@ from firmware_mgr.model.ids import Digest
 from firmware_mgr.package import layout
 from firmware_mgr.package import layout_tables as lt
 from firmware_mgr.package.bundle import MEMBER_ORDER, Bundle, Member, MemberFile, MemberKind, Targets
+from firmware_mgr.package.checks import check_files
 from firmware_mgr.package.forms import (
     Place,
     build_tables,
@@ -52,7 +54,7 @@ def decode_bundle(data: bytes, kind: EnvelopeKind, where: str) -> Bundle:
             raw = only(bodies[lt.TABLE_TARGETS], lt.TARGETS)
             targets = Targets(texts(raw.slots), texts(raw.boards), texts(raw.classes), texts(raw.packages))
         place.part = lt.TABLE_NAMES[lt.TABLE_MEMBERS]
-        members = records(bodies[lt.TABLE_MEMBERS], lt.MEMBER_COUNT, lt.MEMBER, _member)
+        members = records(bodies[lt.TABLE_MEMBERS], lt.MEMBER_COUNT, lt.MEMBER, _Files().member)
         place.part = "table of contents"
         return Bundle(kind, text(about.name), text(about.version), about.build_date, members, targets)
 
@@ -73,6 +75,18 @@ def encode_bundle(bundle: Bundle) -> bytes:
         lt.TABLE_MEMBERS: members,
     }
     return build_tables({kind: bodies[kind] for kind in TABLES[bundle.kind]})
+
+
+@dataclass(slots=True)
+class _Files:
+    """Counts files while members are read, so that no more are held than are legal."""
+
+    count: int = 0
+
+    def member(self, raw: Container) -> Member:
+        self.count += len(raw.files)
+        check_files(self.count)
+        return _member(raw)
 
 
 def _member(raw: Container) -> Member:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.package.layout import MAX_LIST
+from firmware_mgr.package.layout_tables import MAX_FILES, MAX_NAMES
 
 
 def check_set(names: Sequence[Any], what: str, limit: int = MAX_LIST) -> None:
@@ -17,6 +18,20 @@ def check_set(names: Sequence[Any], what: str, limit: int = MAX_LIST) -> None:
     for before, after in pairwise(names):
         if before >= after:
             raise UsageError("not sorted and unique", where=what, found=f"{before!r} before {after!r}")
+
+
+def check_names(count: int) -> None:
+    """Return when a package may have so many names of APIs, groups and boards; raise UsageError otherwise."""
+    if count > MAX_NAMES:
+        raise UsageError(
+            "too many names of APIs, groups and boards", expected=f"{MAX_NAMES} at most", found=count
+        )
+
+
+def check_files(count: int) -> None:
+    """Return when the members of a bundle may have so many files; raise UsageError otherwise."""
+    if count > MAX_FILES:
+        raise UsageError("too many files", expected=f"{MAX_FILES} at most", found=count)
 
 
 def check_range(value: int, limit: int, what: str, where: str = "") -> None:

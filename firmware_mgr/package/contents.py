@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch, check_name, check_version
-from firmware_mgr.package.checks import check_range, check_set, refuse
+from firmware_mgr.package.checks import check_names, check_range, check_set, refuse
 from firmware_mgr.package.dependency import Dependency, Group, check_dependencies
 from firmware_mgr.package.errors import PackageRefused
 from firmware_mgr.package.layout import (
@@ -24,7 +24,7 @@ from firmware_mgr.package.layout import (
     MAX_PROCESSES,
     MAX_TIME,
 )
-from firmware_mgr.package.layout_tables import MAX_GROUPS, MAX_NAMES
+from firmware_mgr.package.layout_tables import MAX_GROUPS
 from firmware_mgr.package.module import (
     MAX_MODE,
     NOTHING,
@@ -93,7 +93,7 @@ class TableOfContents:
         _check_places(self.modules)
         _check_groups(self.modules, {group.name for group in self.groups})
         if self.format != FORMAT_1:
-            _check_names(self.modules)
+            check_names(self._names())
         _check_offsets(self.modules, self.format)
         check_set([process.name for process in self.processes], "processes")
         runnable = {module.path for module in self.modules if module.kind in RUNNABLE}
@@ -113,6 +113,11 @@ class TableOfContents:
         wrong = self.format not in FORMATS or any(module.streamed is not old for module in self.modules)
         if wrong or (old and (self.groups or limited)):
             raise UsageError("table does not fit its format", where=self.name, found=self.format)
+
+    def _names(self) -> int:
+        dependencies = (*self.local_dependencies, *self.remote_dependencies)
+        names = sum(len(each.groups) + len(each.provides) + len(each.consumes) for each in self.modules)
+        return names + sum(len(each.boards) for each in dependencies)
 
     @property
     def content_length(self) -> int:
@@ -215,12 +220,6 @@ def _check_groups(modules: Sequence[Module], known: set[str]) -> None:
         if unknown:
             expected = ", ".join(sorted(known)) or "a package with groups"
             refuse(module.path, "module of an unknown group", expected, ", ".join(sorted(unknown)))
-
-
-def _check_names(modules: Sequence[Module]) -> None:
-    names = sum(len(module.groups) + len(module.provides) + len(module.consumes) for module in modules)
-    if names > MAX_NAMES:
-        raise UsageError("too many names of APIs and groups", expected=f"{MAX_NAMES} at most", found=names)
 
 
 def _check_offsets(modules: Sequence[Module], version: int) -> None:

@@ -74,14 +74,14 @@ class Group:
 def check_dependencies(dependencies: Sequence[Dependency], what: str) -> None:
     """Return when they are in order and none holds twice on a board; raise UsageError otherwise."""
     check_set([dependency.place for dependency in dependencies], what)
-    seen: dict[str, set[str] | None] = {}
+    seen: dict[str, set[str]] = {}  # an empty set: on every board
     for dependency in dependencies:
-        before = seen.get(dependency.name, set())
-        if dependency.name in seen and (not before or not dependency.boards or before & {*dependency.boards}):
+        before = seen.get(dependency.name)
+        if before is not None and not (before and dependency.boards and before.isdisjoint(dependency.boards)):
             raise UsageError(
                 "two dependencies on one package hold on one board",
                 where=f"{what}: {dependency.name}",
                 expected="other boards for each",
                 found=", ".join(dependency.boards) or "every board",
             )
-        seen[dependency.name] = (before or set()) | {*dependency.boards}
+        seen.setdefault(dependency.name, set()).update(dependency.boards)

@@ -6,6 +6,7 @@ chapters 4 and 5). Refuses to know symbols, relocations and code.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -36,6 +37,10 @@ SHT_NOTE: Final = 7
 SHT_NOBITS: Final = 8
 SHF_ALLOC: Final = 2
 PT_LOAD: Final = 1
+PT_NOTE: Final = 4
+ET_REL: Final = 1
+PAGE: Final = 4096  # the smallest that a kernel maps by: what lies in the rest of a page is mapped too
+MAX_NAME: Final = 64  # names may lie one in the other: whole ones of all sections could fill any memory
 MAX_HEADERS: Final = 0xFF00  # SHN_LORESERVE: above it the real count stands elsewhere
 
 _IDENT: Final = Struct("magic" / Bytes(4), "bits" / Int8ub, "order" / Int8ub, "version" / Int8ub, Bytes(9))
@@ -43,7 +48,7 @@ _IDENT: Final = Struct("magic" / Bytes(4), "bits" / Int8ub, "order" / Int8ub, "v
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section that has bytes in the file: `place` is where."""
+    """A section that has bytes in the file: `place` is where. `name` are the first MAX_NAME bytes of it."""
 
     name: bytes
     kind: int
@@ -52,13 +57,34 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """What a program header says: `place` in the file, `address` in memory."""
+
+    kind: int
+    address: int
+    place: range
+
+
+@dataclass(frozen=True, slots=True)
 class ElfMap:
     """Which bytes of an ELF file are what. `headers` are the ELF, program and section headers."""
 
+    kind: int
+    entry: int
     sections: tuple[Section, ...]
-    loaded: tuple[range, ...]
+    segments: tuple[Segment, ...]
     headers: tuple[range, ...]
     little_endian: bool
+
+    def starts_in(self, place: range) -> bool:
+        """Whether the program begins with a byte of that place, by any LOAD segment and its pages' rest."""
+        for segment in self.segments:
+            first = segment.address // PAGE * PAGE
+            end = -(-(segment.address + len(segment.place)) // PAGE) * PAGE
+            at = self.entry - segment.address + segment.place.start
+            if segment.kind == PT_LOAD and first <= self.entry < end and at in place:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +120,34 @@ def _map(data: bytes) -> ElfMap:
         raise _Odd
     section_headers = _inside(data, header.shoff, header.shnum * header.shentsize)
     program_headers = _inside(data, header.phoff, header.phnum * header.phentsize if header.phnum else 0)
-    raw = shapes.section[header.shnum].parse(data[section_headers.start : section_headers.stop])
-    programs = shapes.program[header.phnum].parse(data[program_headers.start : program_headers.stop])
-    name_place = _inside(data, raw[header.shstrndx].offset, raw[header.shstrndx].size)
+    named = next(_records(data, section_headers[header.shstrndx * header.shentsize :], shapes.section))
+    name_place = _inside(data, named.offset, named.size)
     names = data[name_place.start : name_place.stop]
+    if not names.endswith(b"\0"):
+        raise _Odd
+    sections = _records(data, section_headers[header.shentsize :], shapes.section)
+    programs = _records(data, program_headers, shapes.program)
     return ElfMap(
-        sections=tuple(_section(data, item, names) for item in raw[1:] if item.kind != SHT_NOBITS),
-        loaded=tuple(_inside(data, p.offset, p.filesz) for p in programs if p.kind == PT_LOAD),
+        kind=header.kind,
+        entry=header.entry,
+        sections=tuple(_section(data, item, names) for item in sections if item.kind != SHT_NOBITS),
+        segments=tuple(Segment(p.kind, p.vaddr, _inside(data, p.offset, p.filesz)) for p in programs),
         headers=(range(shapes.header.sizeof()), section_headers, program_headers),
         little_endian=ident.order == DATA_LITTLE,
     )
 
 
+def _records(data: bytes, place: range, shape: Construct) -> Iterator[Container]:
+    """One after the other, so that never more than one is held."""
+    for at in range(place.start, place.stop, shape.sizeof()):
+        yield shape.parse(data[at : at + shape.sizeof()])
+
+
 def _section(data: bytes, raw: Container, names: bytes) -> Section:
-    end = names.find(b"\0", raw.name)
-    if raw.name >= len(names) or end < 0:
+    if raw.name >= len(names):
         raise _Odd
-    return Section(names[raw.name : end], raw.kind, raw.flags, _inside(data, raw.offset, raw.size))
+    name = names[raw.name : raw.name + MAX_NAME].partition(b"\0")[0]
+    return Section(name, raw.kind, raw.flags, _inside(data, raw.offset, raw.size))
 
 
 def _inside(data: bytes, offset: int, size: int) -> range:
@@ -152,7 +189,7 @@ def _shapes(bits: int, order: int) -> _Shapes:
         "align" / wide,
         "entsize" / wide,
     )
-    # p_flags stands second in 64 bits, seventh in 32; only kind, offset and filesz are read
+    # p_flags stands second in 64 bits, seventh in 32; no flags are read
     before = () if bits == CLASS_32 else ("flags" / word,)
     after = ("flags" / word,) if bits == CLASS_32 else ()
     program = Struct(

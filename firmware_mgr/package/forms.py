@@ -97,9 +97,16 @@ def records(
 ) -> tuple[_Record, ...]:
     """A count and that many records; each is converted before the next is read."""
     stream = io.BytesIO(body)
-    found = tuple(convert(record.parse_stream(stream)) for _ in range(count.parse_stream(stream)))
+    found = records_in(stream, count, record, convert)
     at_end(stream)
     return found
+
+
+def records_in(
+    stream: io.BytesIO, count: Construct, record: Construct, convert: Callable[[Container], _Record]
+) -> tuple[_Record, ...]:
+    """As `records`, of a part of a body."""
+    return tuple(convert(record.parse_stream(stream)) for _ in range(count.parse_stream(stream)))
 
 
 def at_end(stream: io.BytesIO) -> None:

@@ -42,22 +42,21 @@ PIECE_SIZE: Final = 1 << 20
 MAX_GROUPS: Final = 256
 MAX_MEMBERS: Final = 1_024
 MAX_FILES: Final = 4_096
-MAX_NAMES: Final = 65_536  # of APIs and groups, in all modules together
+MAX_NAMES: Final = 65_536  # of APIs, groups and boards, in all modules and dependencies together
 
 #: A piece of a file in content (§5).
 PIECE: Final = Struct("compression" / Int8ub, "stored_length" / Int32ub, "sha256" / Bytes(32))
 PIECES: Final = PrefixedArray(at_most(MAX_MODULE // PIECE_SIZE, Int32ub), PIECE)
 
 # §4.1
-LIMITED: Final = PrefixedArray(
-    at_most(MAX_LIST, Int16ub), Struct("name" / TEXT, "value" / TEXT, "boards" / TEXTS)
-)
+LIMITED_COUNT: Final = at_most(MAX_LIST, Int16ub)
+LIMITED: Final = Struct("name" / TEXT, "value" / TEXT, "boards" / TEXTS)
+ABOUT: Final = Struct("name" / TEXT, "version" / TEXT, "build_date" / Int64ub)
+#: ABOUT, then these; in one piece for those who write or show it.
 PACKAGE: Final = Struct(
-    "name" / TEXT,
-    "version" / TEXT,
-    "build_date" / Int64ub,
-    "local" / LIMITED,
-    "remote" / LIMITED,
+    *ABOUT.subcons,
+    "local" / PrefixedArray(LIMITED_COUNT, LIMITED),
+    "remote" / PrefixedArray(LIMITED_COUNT, LIMITED),
     "upgrades" / PAIRS,
 )
 

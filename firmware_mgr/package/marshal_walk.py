@@ -17,6 +17,7 @@ DICT: Final = ord("{")
 LONG: Final = ord("l")
 BARE: Final = b"NTFS."
 FIXED: Final = {ord("i"): 4, ord("I"): 8, ord("g"): 8, ord("y"): 16}
+ASCII: Final = b"aAzZ"
 TEXTS: Final = {ord("a"): 4, ord("A"): 4, ord("u"): 4, ord("t"): 4, ord("z"): 1, ord("Z"): 1}
 COUNTED_BYTES: Final = {**TEXTS, ord("s"): 4, ord("f"): 1}
 SEQUENCES: Final = {ord("("): 4, ord(")"): 1, ord("["): 4, ord("<"): 4, ord(">"): 4}
@@ -89,7 +90,11 @@ class Walk:
         if kind in FIXED:
             self._take(FIXED[kind])
         elif kind in COUNTED_BYTES:
-            self._take(self._number(COUNTED_BYTES[kind]))
+            length = self._number(COUNTED_BYTES[kind])
+            first = self._take(length)
+            # Loaded as Latin-1; Python writes such texts as UTF-8, of another type.
+            if kind in ASCII and not self.data[first : self.at].isascii():
+                raise Odd
         elif kind in SEQUENCES:
             for _ in range(self._number(SEQUENCES[kind])):
                 self._item(depth)

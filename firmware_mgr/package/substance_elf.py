@@ -13,6 +13,9 @@ from construct import ConstructError, Int32ub, Int32ul, Struct
 
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.elf_sections import (
+    ET_REL,
+    PT_LOAD,
+    PT_NOTE,
     SHF_ALLOC,
     SHT_NOTE,
     SHT_PROGBITS,
@@ -55,7 +58,7 @@ def _accidental(data: bytes, elf: ElfMap) -> list[range] | None:
         if len(sections) > 1:
             return None
         for section in sections:
-            if not _stands_alone(section, elf):
+            if not _stands_alone(section, elf) or elf.starts_in(section.place):
                 return None
             place = _build_id(data, section, elf) if name == BUILD_ID else _debug_link(data, section, elf)
             if place is None:
@@ -74,6 +77,8 @@ def _build_id(data: bytes, section: Section, elf: ElfMap) -> range | None:
         return None
     right = (
         section.kind == SHT_NOTE
+        and section.flags == SHF_ALLOC
+        and _noted(section, elf)
         and (head.owner_length, head.kind) == (len(NOTE_OWNER), NT_GNU_BUILD_ID)
         and raw[12:NOTE_HEADER] == NOTE_OWNER
         and 0 < head.length <= MAX_BUILD_ID
@@ -83,18 +88,32 @@ def _build_id(data: bytes, section: Section, elf: ElfMap) -> range | None:
     return range(section.place.start + NOTE_HEADER, section.place.stop) if right else None
 
 
+def _noted(section: Section, elf: ElfMap) -> bool:
+    """Whether program headers have it for a note, and for nothing else. Relocatable files have none."""
+    if elf.kind == ET_REL and not elf.segments:
+        return True
+    over = [segment for segment in elf.segments if _overlap(section.place, segment.place)]
+    covered = any(
+        segment.kind == PT_NOTE
+        and segment.place.start <= section.place.start
+        and section.place.stop <= segment.place.stop
+        for segment in over
+    )
+    return covered and all(segment.kind in (PT_LOAD, PT_NOTE) for segment in over)
+
+
 def _debug_link(data: bytes, section: Section, elf: ElfMap) -> range | None:
     raw = data[section.place.start : section.place.stop]
     end = raw.find(b"\0")
     crc_at = (end + 4) // 4 * 4
     right = (
         section.kind == SHT_PROGBITS
-        and not section.flags & SHF_ALLOC
+        and not section.flags
         and end > 0
         and len(raw) <= MAX_DEBUG_LINK
         and not any(raw[end:crc_at])
         and len(raw) == crc_at + 4
-        and not any(_overlap(section.place, place) for place in elf.loaded)
+        and not any(_overlap(section.place, place) for place in (one.place for one in elf.segments))
     )
     return section.place if right else None
 

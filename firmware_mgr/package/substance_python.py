@@ -21,8 +21,13 @@ TIMED: Final = 0
 HASHED: Final = (1, 3)
 
 
+def is_timed(data: bytes) -> bool:
+    """Whether a loader may compare a time in this bytecode, of whatever version, with that of the source."""
+    return not data.startswith(PYTHON_MAGIC) or int.from_bytes(data[FLAGS], "little") not in HASHED
+
+
 def python_signature(data: bytes, *, cached: bool) -> Digest | None:
-    """None when the file is odd. `cached`: it lies in a folder `__pycache__`."""
+    """None when the file is odd. `cached`: it is what the import system keeps for a source."""
     flags = int.from_bytes(data[FLAGS], "little")
     if len(data) < HEADER_SIZE or flags not in (TIMED, *HASHED):
         return None

@@ -12,6 +12,7 @@ from typing import Final
 
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.substance import BY_CONTENT, BY_RULE, Nest, digest_of
+from firmware_mgr.package.substance_python import is_timed
 
 ZIP_MAGIC: Final = b"PK\3\4"
 CENTRAL_MAGIC: Final = b"PK\1\2"
@@ -23,10 +24,12 @@ CENTRAL: Final = struct.Struct("<4sHHHH4sIIIHHHHHII")  # §4.3.12
 END: Final = struct.Struct("<4sHHHHIIH")  # §4.3.16
 SIZES: Final = struct.Struct("<4sIII")  # §4.3.9, with its magic
 DESCRIPTOR_FLAG: Final = 0x0008
-KNOWN_FLAGS: Final = 0x0006 | DESCRIPTOR_FLAG | 0x0800  # how well deflated, sizes behind, names are UTF-8
+UTF8_FLAG: Final = 0x0800
+KNOWN_FLAGS: Final = 0x0006 | DESCRIPTOR_FLAG | UTF8_FLAG  # 6: how well deflated
 STORED: Final = 0
 DEFLATED: Final = 8
 EXTRA_TIMES: Final = 0x5455
+TIMES_LENGTHS: Final = (5, 9, 13)  # which times, then one to three of them
 EXTRA_ZIP64: Final = 0x0001
 RAW: Final = -15  # zlib: deflate without a header
 
@@ -42,20 +45,34 @@ class _Member:
     offset: int
     kept: tuple[bytes, ...]
 
+    @property
+    def path(self) -> str:
+        """The name as Python's zipimport reads it."""
+        return self.name.decode("utf-8" if self.flags & UTF8_FLAG else "cp437")
+
 
 def zip_signature(data: bytes, nest: Nest) -> Digest | None:
     """None when the archive is odd."""
     try:
         members, directory = _directory(data)
+        sources = {member.path for member in members}
         parts: list[bytes] = []
         at = 0
         for member in members:
             if member.offset != at:
                 return None
             local, stored, at = _local(data, member)
-            parts += [*member.kept, *local, *_content(member, stored, nest)]
+            plain = _plain(member, stored, nest)
+            # Which of both is loaded goes by the time in the one and the date of the other.
+            if (
+                member.path.endswith(".pyc")
+                and member.path[:-1] in sources
+                and (not plain or is_timed(plain))
+            ):
+                return None
+            parts += [*member.kept, *local, *_content(member, stored, plain, nest)]
         return digest_of(RULE, parts) if at == directory else None
-    except (struct.error, _Odd):
+    except (struct.error, UnicodeDecodeError, _Odd):
         return None
 
 
@@ -117,7 +134,8 @@ def _local(data: bytes, member: _Member) -> tuple[tuple[bytes, ...], bytes, int]
     return (struct.pack("<H", needed), _extra(extra), said), stored, at
 
 
-def _content(member: _Member, stored: bytes, nest: Nest) -> tuple[bytes, ...]:
+def _plain(member: _Member, stored: bytes, nest: Nest) -> bytes | None:
+    """The member's bytes, found right; None when that many may not be unpacked."""
     crc, _, length = member.sums
     plain = None
     if member.method == STORED:
@@ -130,12 +148,15 @@ def _content(member: _Member, stored: bytes, nest: Nest) -> tuple[bytes, ...]:
             raise _Odd from None
         if not unpacker.eof or unpacker.unused_data:
             raise _Odd
-    if plain is not None:
-        if len(plain) != length or zlib.crc32(plain) != crc:
-            raise _Odd
-        found = nest.member(plain)
-        if found is not None:
-            return BY_RULE, found.to_bytes()
+    if plain is not None and (len(plain) != length or zlib.crc32(plain) != crc):
+        raise _Odd
+    return plain
+
+
+def _content(member: _Member, stored: bytes, plain: bytes | None, nest: Nest) -> tuple[bytes, ...]:
+    found = None if plain is None else nest.member(plain)
+    if found is not None:
+        return BY_RULE, found.to_bytes()
     return BY_CONTENT, struct.pack("<III", *member.sums), stored
 
 
@@ -147,7 +168,7 @@ def _extra(data: bytes) -> bytes:
         field, at = _slice(data, at, 4 + length)
         if number == EXTRA_ZIP64:
             raise _Odd
-        if number != EXTRA_TIMES:
+        if number != EXTRA_TIMES or length not in TIMES_LENGTHS:
             kept += field
     return kept
 

@@ -6,6 +6,7 @@ that nothing that matters is ever left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -21,7 +22,8 @@ from firmware_mgr.package.substance_zip import ZIP_MAGIC, zip_signature
 
 MAX_DEPTH: Final = 4
 MAX_UNPACKED: Final = 256 << 20
-PYTHON_CACHE: Final = "__pycache__"
+#: What the import system keeps for a source: the one place where it overwrites the path (PEP 3147, PEP 488).
+_PYTHON_CACHE: Final = re.compile(r"(?:.*/)?__pycache__/[^/]+\.cpython-311(?:\.opt-[12])?\.pyc", re.DOTALL)
 
 _ARCHIVES: tuple[tuple[int, bytes, Callable[[bytes, Nest], Digest | None]], ...] = (
     (0, GZIP_MAGIC, gzip_signature),
@@ -36,7 +38,7 @@ def substantive_signature(data: bytes, path: str = "") -> Digest:
 
     Takes a few times the file's memory, and for archives what they hold, at most MAX_UNPACKED bytes.
     """
-    cached = path.split("/")[-2:-1] == [PYTHON_CACHE]
+    cached = _PYTHON_CACHE.fullmatch(path) is not None
     found = _by_rule(data, Nest(_by_rule, MAX_DEPTH, [MAX_UNPACKED]), cached=cached)
     return Digest.of(data) if found is None else found
 

@@ -5,7 +5,8 @@ Knows which field stands where. Refuses to know files, keys and content.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from dataclasses import dataclass
 from typing import Any
 
 from construct import Container
@@ -13,18 +14,20 @@ from construct import Container
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package import layout
 from firmware_mgr.package import layout_tables as lt
+from firmware_mgr.package.checks import check_names
 from firmware_mgr.package.contents import Dependency, Group, Module, TableOfContents
 from firmware_mgr.package.forms import (
     CPU_CODES,
     FLAG_CODES,
     KIND_CODES,
     Place,
+    at_end,
     build_tables,
     code,
-    only,
     pair,
     reading,
     records,
+    records_in,
     table_bodies,
     text,
     texts,
@@ -38,15 +41,20 @@ TABLES = (lt.TABLE_PACKAGE, lt.TABLE_GROUPS, lt.TABLE_MODULES, lt.TABLE_PROCESSE
 
 def decode_table(data: bytes, where: str) -> TableOfContents:
     """Raises PackageFormatError, whatever the bytes are."""
-    place = Place(where)
+    place, names = Place(where), _Names()
     with reading(place):
         about, grouped, moduled, processed = table_bodies(data, TABLES, place, layout.MAX_TABLE)
         place.part = lt.TABLE_NAMES[lt.TABLE_PACKAGE]
-        package = only(about, lt.PACKAGE)
+        stream = io.BytesIO(about)
+        package = lt.ABOUT.parse_stream(stream)
+        local = records_in(stream, lt.LIMITED_COUNT, lt.LIMITED, names.limited)
+        remote = records_in(stream, lt.LIMITED_COUNT, lt.LIMITED, names.limited)
+        upgrades = layout.PAIRS.parse_stream(stream)
+        at_end(stream)
         place.part = lt.TABLE_NAMES[lt.TABLE_GROUPS]
         groups = records(grouped, lt.GROUP_COUNT, lt.GROUP, _group)
         place.part = lt.TABLE_NAMES[lt.TABLE_MODULES]
-        modules = records(moduled, lt.MODULE_COUNT, lt.MODULE, _module)
+        modules = records(moduled, lt.MODULE_COUNT, lt.MODULE, names.module)
         place.part = lt.TABLE_NAMES[lt.TABLE_PROCESSES]
         processes = records(processed, lt.PROCESS_COUNT, lt.PROCESS, process_of)
         place.part = "table of contents"
@@ -54,9 +62,9 @@ def decode_table(data: bytes, where: str) -> TableOfContents:
             name=text(package.name),
             version=text(package.version),
             build_date=package.build_date,
-            local_dependencies=_limited(package.local),
-            remote_dependencies=_limited(package.remote),
-            upgrades=tuple(Dependency(text(one.name), text(one.value)) for one in package.upgrades),
+            local_dependencies=local,
+            remote_dependencies=remote,
+            upgrades=tuple(Dependency(text(one.name), text(one.value)) for one in upgrades),
             modules=modules,
             processes=processes,
             groups=groups,
@@ -84,8 +92,23 @@ def encode_table(toc: TableOfContents) -> bytes:
     return build_tables(dict(zip(TABLES, (package, groups, modules, processes), strict=True)))
 
 
-def _limited(raw: Iterable[Container]) -> tuple[Dependency, ...]:
-    return tuple(Dependency(text(one.name), text(one.value), texts(one.boards)) for one in raw)
+@dataclass(slots=True)
+class _Names:
+    """Counts names while records are read, so that no more are held than are legal."""
+
+    count: int = 0
+
+    def limited(self, raw: Container) -> Dependency:
+        self._add(raw.boards)
+        return Dependency(text(raw.name), text(raw.value), texts(raw.boards))
+
+    def module(self, raw: Container) -> Module:
+        self._add(raw.groups, raw.provides, raw.consumes)
+        return _module(raw)
+
+    def _add(self, *lists: list[bytes]) -> None:
+        self.count += sum(map(len, lists))
+        check_names(self.count)
 
 
 def _limited_fields(dependency: Dependency) -> dict[str, Any]:

@@ -53,7 +53,10 @@ MAX_UNPACKED: Final = 2 << 30
 MAX_FILE: Final = 1 << 30
 MAX_ENTRIES: Final = 1 << 16
 MAX_PAX: Final = 64 << 10
+MAX_PAX_RECORDS: Final = 64
 MAX_LONG_NAME: Final = 4096
+#: Entries, and parents that are named by their children only.
+MAX_PLACES: Final = 2 * MAX_ENTRIES
 #: `xz -9` asks for 65 MiB to unpack; zstd's widest window without --ultra is 8 MiB, with it 128 MiB.
 MAX_DECODER_MEMORY: Final = 128 << 20
 PIECE: Final = 256 << 10

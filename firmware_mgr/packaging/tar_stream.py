@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from firmware_mgr.model.errors import PeerError
+from firmware_mgr.package.paths import MAX_PART, MAX_PATH
 from firmware_mgr.packaging import deb_layout as layout
 
 
@@ -64,7 +65,7 @@ def read_entries(pieces: Iterator[bytes], where: str, limit: int) -> Iterator[Ta
     source = _Source(pieces, where, limit)
     seen: dict[str, EntryType] = {}
     pending: dict[str, str] = {}
-    count = 0
+    count, has_pax = 0, False
     while (raw := source.block()) is not None:
         count += 1
         if count > layout.MAX_ENTRIES:
@@ -76,11 +77,14 @@ def read_entries(pieces: Iterator[bytes], where: str, limit: int) -> Iterator[Ta
             text = source.content(size, layout.MAX_LONG_NAME, "long name")
             pending.setdefault(key, _text(text.removesuffix(b"\0"), source))
         elif header.type == _PAX:
+            if has_pax:
+                source.refuse("two pax headers of one entry", "one at most", "another")
+            has_pax = True
             pending |= _pax(source.content(size, layout.MAX_PAX, "pax header"), source)
         else:
             entry = _entry(header, size, pending, source)
             _check_once(entry, seen, source)
-            pending = {}
+            pending, has_pax = {}, False
             yield entry
     if pending:
         source.refuse("a long name or pax header belongs to no entry", "an entry after it", "the end")
@@ -179,7 +183,9 @@ def _entry(header: Any, size: int, pending: dict[str, str], source: _Source) -> 
         mtime=_decimal(pending["mtime"].partition(".")[0], "mtime", source)
         if "mtime" in pending
         else _number(header.mtime, "mtime", source),
-        link=pending.get("linkpath") or _text(header.link.partition(b"\0")[0], source),
+        link=_within_bounds(
+            pending.get("linkpath") or _text(header.link.partition(b"\0")[0], source), "link target", source
+        ),
         data=source.content(size, layout.MAX_FILE, f"file {name!r}") if size else b"",
         extras=tuple(sorted(set(pending) - _PAX_FIELDS - _PAX_IDLE)),
     )
@@ -195,11 +201,16 @@ def _check_once(entry: TarEntry, seen: dict[str, EntryType], source: _Source) ->
     parent = entry.path
     while "/" in parent:
         parent = parent.rpartition("/")[0]
-        if seen.get(parent, EntryType.DIRECTORY) is not EntryType.DIRECTORY:
-            found = f"{entry.path!r} below {parent!r}, a {seen[parent].value}"
+        known = seen.get(parent)
+        if known is EntryType.DIRECTORY:
+            break  # so are its parents, by then
+        if known is not None:
+            found = f"{entry.path!r} below {parent!r}, a {known.value}"
             source.refuse("a path below something else than a directory", "directories", found)
         seen[parent] = EntryType.DIRECTORY
     seen[entry.path] = entry.type
+    if len(seen) > layout.MAX_PLACES:
+        source.refuse("too many folders", f"{layout.MAX_PLACES} paths at most, with parents", len(seen))
 
 
 def _path(name: str, source: _Source) -> str:
@@ -209,26 +220,41 @@ def _path(name: str, source: _Source) -> str:
         source.refuse("a path leaves its place", "a relative path without '..'", repr(name))
     if not name or "\0" in name:
         source.refuse("an entry without a proper name", "a path", repr(name))
-    return "/".join(part for part in parts if part not in ("", "."))
+    parts = [part for part in parts if part not in ("", ".")]
+    longest = max((len(_raw(part)) for part in parts), default=0)
+    if longest > MAX_PART:
+        source.refuse("a part of a path is too long", f"{MAX_PART} bytes at most", longest)
+    return _within_bounds("/".join(parts), "path", source)
+
+
+def _within_bounds(path: str, what: str, source: _Source) -> str:
+    """A path as it is, when it is short enough."""
+    length = len(_raw(path))
+    if length > MAX_PATH:
+        source.refuse(f"{what} is too long", f"{MAX_PATH} bytes at most", length)
+    return path
 
 
 def _pax(raw: bytes, source: _Source) -> dict[str, str]:
     """The records `LENGTH KEY=VALUE\\n`, each as long as it says (POSIX pax, extended headers)."""
     records: dict[str, str] = {}
-    rest = raw
-    while rest:
-        digits, _, _ = rest.partition(b" ")
+    at = count = 0
+    while at < len(raw):
+        count += 1
+        if count > layout.MAX_PAX_RECORDS:
+            source.refuse("too many records in a pax header", f"{layout.MAX_PAX_RECORDS} at most", count)
+        digits = raw[at : at + 7].partition(b" ")[0]
         length = int(digits) if digits.isdigit() and len(digits) <= 6 else 0
-        record = rest[:length]
+        record = raw[at : at + length]
         key, equals, value = record[len(digits) + 1 :].removesuffix(b"\n").partition(b"=")
         if not equals or not key or len(record) != length or not record.endswith(b"\n"):
-            source.refuse("malformed pax header", "records of LENGTH KEY=VALUE", repr(rest[:40]))
+            source.refuse("malformed pax header", "records of LENGTH KEY=VALUE", repr(raw[at : at + 40]))
         if key.startswith(b"GNU.sparse"):
             source.refuse("sparse file", "a plain one", repr(key))
         records[_text(key, source)] = (
             _text(value, source) if key.decode("utf-8", "replace") in _PAX_FIELDS else ""
         )
-        rest = rest[length:]
+        at += length
     return records
 
 
@@ -250,3 +276,8 @@ def _decimal(text: str, what: str, source: _Source) -> int:
 def _text(raw: bytes, source: _Source) -> str:
     """Names that are not UTF-8 are kept apart from each other, and told apart from such that are."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def _raw(text: str) -> bytes:
+    """The bytes that such a text came from."""
+    return text.encode("utf-8", "surrogateescape")

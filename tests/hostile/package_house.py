@@ -213,7 +213,7 @@ def _information(data: bytes) -> None:
 
 
 def _substance(data: bytes) -> None:
-    substantive_signature(data, "m/__pycache__/a.pyc")
+    substantive_signature(data, "m/__pycache__/a.cpython-311.pyc")
 
 
 def _dump(data: bytes) -> None:

@@ -24,7 +24,7 @@ from firmware_mgr.package.byte_dump import COUNTED, SINGLE
 from firmware_mgr.package.head import parse_header
 from firmware_mgr.package.layout import HEADER_SIZE, EnvelopeKind
 from firmware_mgr.package.substance_python import PYTHON_MAGIC
-from tests.package.elf_bytes import build_id, debug_link, elf, text
+from tests.package.elf_bytes import INTERPRETER, NOTES, build_id, debug_link, elf, text
 from tests.package.goldens import GOLDENS
 from tests.package.samples_bundle import INFORMATION
 
@@ -285,6 +285,9 @@ def substances() -> list[bytes]:
         tape.getvalue()[:2560],
         ar,
         *elves,
+        *more_elves(),
+        *tapes(),
+        *zips_of_bytecode(PYTHON_MAGIC + bytes(12) + marshal.dumps(code)),
         ar_head % len(object_code) + object_code,
         ar_head % 3 + b"odd\n" + ar_head[8:] % 1 + b"x",
         ar_head % 3 + b"oddX",
@@ -298,6 +301,63 @@ def substances() -> list[bytes]:
         *odd_marshals,
         tape.getvalue()[:600] + bytes(424),
     ]
+
+
+def more_elves() -> Iterator[bytes]:
+    """Where program headers, or the start of the program, use what is left out."""
+    parts = (build_id(b"a" * 20), text(), debug_link(b"x.debug", 1))
+    for name in (b".note.gnu.build-id", b".gnu_debuglink"):
+        yield elf(*parts, starts_in=name)
+        yield elf(*parts, segments={NOTES: b".note.gnu.build-id", INTERPRETER: name})
+    yield elf(*parts, segments={})
+    relocatable = bytearray(elf(*parts))
+    relocatable[16:18], relocatable[32:40], relocatable[56:58] = b"\1\0", bytes(8), bytes(2)
+    yield bytes(relocatable)
+    yield elf(build_id(b"a" * 20), build_id(b"a" * 20))
+
+
+def tapes() -> Iterator[bytes]:
+    """Archives with records about the next member."""
+    plain: dict[str, str] = {}
+    for name, records, kind in (
+        ("f", {"path": "a"}, tarfile.REGTYPE),
+        ("f", {"path": "a/"}, tarfile.AREGTYPE),
+        ("f/", plain, tarfile.AREGTYPE),
+        ("f/", plain, tarfile.REGTYPE),
+        ("n" * 150, plain, tarfile.REGTYPE),
+        ("f", {"size": "4"}, tarfile.REGTYPE),
+        ("f", {"x": "no number"}, tarfile.REGTYPE),
+    ):
+        tape = io.BytesIO()
+        form = tarfile.PAX_FORMAT if records else tarfile.GNU_FORMAT
+        with tarfile.open(fileobj=tape, mode="w", format=form) as tar:
+            info = tarfile.TarInfo(name)
+            info.size, info.type, info.pax_headers = 4, kind, records
+            tar.addfile(info, io.BytesIO(b"data"))
+        raw = tape.getvalue().rstrip(b"\0")
+        data = raw + bytes(-len(raw) % 512 + 1024)
+        yield data.replace(b" x=no", b"8x=no") if "x" in records else data
+    tape = io.BytesIO()
+    with tarfile.open(fileobj=tape, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"path": "a"}):
+        pass
+    yield tape.getvalue()[:2560]
+
+
+def zips_of_bytecode(timed: bytes) -> Iterator[bytes]:
+    """Bytecode beside its source: one with a time, one with a hash of the source."""
+    for flags in (0, 3):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr(zipfile.ZipInfo("f.py"), b"x = 1")
+            packed.writestr(zipfile.ZipInfo("f.pyc"), timed[:4] + flags.to_bytes(4, "little") + timed[8:])
+        yield archive.getvalue()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packed:
+        info = zipfile.ZipInfo("ä")
+        info.extra = b"\x55\x54\5\0\1abcd"
+        packed.writestr(info, timed)
+    yield archive.getvalue()
+    yield archive.getvalue().replace("ä".encode(), b"\xff\xff")
 
 
 class Unseekable(io.BytesIO):

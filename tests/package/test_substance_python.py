@@ -139,6 +139,46 @@ def test_a_path_below_one_that_is_left_alone_is_left_alone_too() -> None:
     assert substantive_signature(file("/a"), CACHED) != substantive_signature(file("/b"), CACHED)
 
 
+@pytest.mark.parametrize(
+    ("path", "leaves_out"),
+    [
+        ("__pycache__/a.cpython-311.pyc", True),
+        ("m/__pycache__/a.b.cpython-311.pyc", True),
+        ("m/__pycache__/a.cpython-311.opt-1.pyc", True),
+        ("m/__pycache__/a.cpython-311.opt-2.pyc", True),
+        ("m/__pycache__/a.pyc", False),
+        ("m/__pycache__/a.cpython-312.pyc", False),
+        ("m/__pycache__/a.cpython-311.pyc.old", False),
+        ("m/__pycache__/a.cpython-311.opt-x.pyc", False),
+        ("m/__pycache__/.cpython-311.pyc", False),
+        ("m/__pycache__/b/a.cpython-311.pyc", False),
+        ("m/x__pycache__/a.cpython-311.pyc", False),
+        ("m/a.cpython-311.pyc", False),
+    ],
+)
+def test_the_path_is_left_out_only_where_the_import_system_overwrites_it(path: str, leaves_out: bool) -> None:
+    one, two = (
+        PYTHON_MAGIC + bytes(12) + marshal.dumps(compile("x = 1", source, "exec")) for source in ("/a", "/b")
+    )
+    assert (substantive_signature(one, path) == substantive_signature(two, path)) is leaves_out
+
+
+def test_the_same_bytes_as_latin_1_and_as_utf_8_are_two_texts() -> None:
+    """A code object within, whose path is the outermost's by its bytes and another by its type."""
+    path = "/größe"
+    inner = compile("def f(): pass", path, "exec")
+    outer = compile("x = 1", path, "exec").replace(co_consts=(inner, None))
+    plain = PYTHON_MAGIC + bytes(12) + marshal.dumps(outer, 0)  # 0: no references
+    raw = path.encode()
+    text = b"u" + len(raw).to_bytes(4, "little") + raw
+    assert plain.count(text) >= 2
+    assert python_signature(plain, cached=True) is not None
+    for kind, size in ((b"a", 4), (b"A", 4), (b"z", 1), (b"Z", 1)):
+        other = plain.replace(text, kind + len(raw).to_bytes(size, "little") + raw, 1)
+        assert python_signature(other, cached=True) is None, kind
+        assert python_signature(other.replace(raw, b"/groesse"), cached=True) is not None, kind
+
+
 def test_a_constant_that_equals_the_path_counts(tmp_path: Path) -> None:
     def file(path: str, constant: str) -> bytes:
         code = compile(f"x = {constant!r}", path, "exec")

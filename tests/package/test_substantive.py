@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,19 @@ from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.elf_sections import map_elf
 from firmware_mgr.package.substantive import substantive_signature
 
-from .elf_bytes import ALLOC, NOTE, Part, build_id, debug_link, elf, text
+from .elf_bytes import (
+    ALLOC,
+    DYNAMIC,
+    EXECUTE,
+    INTERPRETER,
+    NOTE,
+    NOTES,
+    Part,
+    build_id,
+    debug_link,
+    elf,
+    text,
+)
 
 SHAPES = [(64, "<"), (64, ">"), (32, "<"), (32, ">")]
 
@@ -75,6 +88,9 @@ def test_sections_that_are_not_what_they_seem_count_whole() -> None:
         "an id that is too long": [build_id(b"a" * 68)],
         "two notes": [replace(ident, data=ident.data * 2)],
         "not of type NOTE": [replace(ident, kind=1)],
+        "a build id that is code": [replace(ident, flags=ALLOC | EXECUTE)],
+        "a build id that is not loaded": [replace(ident, flags=0)],
+        "a debug link with a flag": [replace(link, flags=EXECUTE)],
         "twice": [ident, ident],
         "a loaded debug link": [replace(link, flags=ALLOC)],
         "a debug link with more behind it": [replace(link, data=link.data + b"more")],
@@ -102,6 +118,70 @@ def test_a_debug_link_inside_a_loaded_segment_counts_whole() -> None:
     length = len(elf(*parts))
     assert not odd(elf(*parts))
     assert odd(elf(*parts, load=slice(0, length)))
+
+
+@pytest.mark.parametrize(("bits", "order"), SHAPES)
+def test_a_section_that_program_headers_use_for_something_else_counts_whole(bits: int, order: str) -> None:
+    parts = (build_id(b"a" * 20, order), text(), debug_link(b"x.debug", 1, order))
+
+    def made(segments: dict[int, bytes]) -> bytes:
+        return elf(*parts, bits=bits, order=order, segments=segments)
+
+    usual = {NOTES: b".note.gnu.build-id"}
+    assert not odd(made(usual))
+    assert odd(made({})), "a build id that no segment has for a note"
+    assert odd(made({NOTES: b".text"}))
+    for kind in (DYNAMIC, INTERPRETER, 0x6FFFFFFF):
+        assert not odd(made({**usual, kind: b".text"}))
+        assert odd(made({**usual, kind: b".note.gnu.build-id"})), kind
+        assert odd(made({**usual, kind: b".gnu_debuglink"})), kind
+    assert odd(made({NOTES: b".gnu_debuglink"}))
+
+
+@pytest.mark.parametrize(("bits", "order"), SHAPES)
+def test_a_program_that_begins_in_its_build_id_counts_whole(bits: int, order: str) -> None:
+    parts = (build_id(b"\x90" * 64, order), text(), debug_link(b"x.debug", 1, order))
+    assert not odd(elf(*parts, bits=bits, order=order, starts_in=b".text"))
+    assert odd(elf(*parts, bits=bits, order=order, starts_in=b".note.gnu.build-id"))
+    # Not loaded by any header, but in the rest of a page that is.
+    assert odd(elf(*parts, bits=bits, order=order, starts_in=b".gnu_debuglink"))
+
+
+def test_a_relocatable_file_needs_no_program_headers() -> None:
+    """As kernel modules have it."""
+    without = bytearray(build(b"a" * 20, 1))
+    without[32:40] = bytes(8)  # where program headers are
+    without[56:58] = bytes(2)  # how many
+    assert odd(bytes(without))
+    without[16:18] = b"\1\0"  # relocatable
+    assert not odd(bytes(without))
+
+
+def test_sections_with_long_names_in_each_other_take_little_memory() -> None:
+    """Ten thousand sections, each named by the same 2 MiB."""
+    parts = [Part(b"x" * (2 << 20), b"")]
+    shared = bytearray(elf(*parts))
+    start, count, size = int.from_bytes(shared[40:48], "little"), 10_000, 64
+    header = shared[start + size : start + 2 * size]
+    last = shared[start + 2 * size : start + 3 * size]
+    many = bytes(shared[:start] + bytes(size) + header * count + last)
+    many = many[:60] + (count + 2).to_bytes(2, "little") + (count + 1).to_bytes(2, "little") + many[64:]
+    tracemalloc.start()
+    try:
+        found = map_elf(many)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found is not None and len(found.sections) == count + 1
+    assert peak < 16 << 20, peak
+
+
+def test_a_section_whose_long_name_begins_like_a_known_one_is_another() -> None:
+    ident = build_id(b"a" * 20)
+    for name in (b".note.gnu.build-id" + b"x" * 100, b".note.gnu.build-id2"):
+        assert odd(elf(replace(ident, name=name), text())) is False
+        one, two = (elf(replace(build_id(c * 20), name=name), text()) for c in (b"a", b"b"))
+        assert substantive_signature(one) != substantive_signature(two)
 
 
 def test_a_section_out_of_bounds_counts_whole() -> None:

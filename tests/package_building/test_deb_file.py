@@ -162,6 +162,11 @@ def header_with_wrong_sum() -> bytes:
         (tar(entry("./p", b"1" * (65 << 10), PAX), entry("./x")), "pax header is too long"),
         (tar(entry("./p", b"9 a=b\n", PAX), entry("./x")), "malformed pax header"),
         (tar(entry("./p", b"x path=b\n", PAX), entry("./x")), "malformed pax header"),
+        (tar(pax(path="y"), pax(path="z"), entry("./x")), "two pax headers"),
+        (tar(pax(**{f"k{number}": "" for number in range(65)}), entry("./x")), "too many records"),
+        (tar(pax(path="a/" * 512 + "x"), entry("./x")), "path is too long: expected 1024 .* found 1025"),
+        (tar(pax(path="a/" + "ä" * 128), entry("./x")), "part of a path is too long: .* found 256"),
+        (tar(pax(linkpath="a/" * 512 + "x"), entry("./x", kind=SYMLINK)), "link target is too long"),
         (tar(pax(size="-1"), entry("./x")), "size is no number"),
         (tar(pax(size="99999999999"), entry("./x")), "is too long"),
         (tar(pax(**{"GNU.sparse.major": "1"}), entry("./x")), "sparse"),
@@ -224,6 +229,38 @@ def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deb_layout, "MAX_ENTRIES", 3)
     with pytest.raises(PeerError, match="too many entries"):
         entries_of(tar(*(entry(f"./{name}") for name in "abcd")))
+
+
+def test_the_longest_paths_and_as_many_records_as_are_legal_are_read() -> None:
+    longest = "a/" * 512
+    path, part, target = longest + "/./", "b" * 255, "../" + longest[:-4]
+    (first, second, third) = entries_of(
+        tar(
+            pax(path=path[:1022] + "aa/"),
+            entry("./x", kind=DIRECTORY),
+            pax(path=part, **{f"k{number}": "" for number in range(63)}),
+            entry("./x"),
+            pax(linkpath=target),
+            entry("./link", kind=SYMLINK),
+        )
+    )
+    assert (len(first.path), second.path, len(second.extras), third.link) == (1024, part, 63, target)
+
+
+def test_folders_that_only_their_children_name_are_bounded() -> None:
+    """Each entry a path of 500 folders of its own: few bytes in an archive, many places."""
+    entries = [
+        pax(path=f"{number}/" + "a/" * 500 + "x") + entry("./x")
+        for number in range(deb_layout.MAX_PLACES // 500 + 1)
+    ]
+    tracemalloc.start()
+    try:
+        with pytest.raises(PeerError, match="too many folders: expected 131072 paths"):
+            for _ in read_entries(iter(entries), "x.deb: data.tar", 1 << 30):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 256 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
