@@ -20,7 +20,7 @@ from tests.scenarios.software import TOP
 
 #: Files and folders of the source tree that decide what is burned and how.
 _SOURCES = ("firmware_mgr", "bootimages", "board-configs", "packages", "requirements.lock")
-_SCENARIO_SOURCES = ("burned_cache", "provisioned", "rig", "snapshots", "software")
+_SCENARIO_SOURCES = ("burned_cache", "key_desk", "provisioned", "rig", "snapshots", "software")
 _LEFT_OUT = ("firmware_mgr/lab/sim/", "firmware_mgr/app/sim_", "firmware_mgr/app/demo")
 #: Debian packages that cards run on, and those that make their images.
 _MACHINES = ("qemu-system-arm", "qemu-system-x86", "u-boot-qemu", "ovmf", "ipxe-qemu", "seabios")

@@ -27,18 +27,21 @@ from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
 from tests.scenarios.capture import bytes_by_service, of_card, read_packets
-from tests.scenarios.software import BOARDS, TOP, fwmgr
+from tests.scenarios.software import BOARDS, TOP, Said, ask, fwmgr
 from tests.scenarios.waiting import T, wait_moment, wait_until
 from tests.scenarios.words import Words
 
 MASTER_UP = 40.0
 PAGE_PORT = 8080
+#: The year 2100.
+FAR_AHEAD = 4_102_444_800
 
 
 class Rig(Words):
     """`up` makes it, `down` takes everything away again, whatever state it is in.
 
-    With nothing said: a card of each board and a second one of the first. `cards` alone are of the first.
+    With nothing said: a card of each board and a second one of the first, whose clock is far ahead at each
+    start; all others begin at 1970. `cards` alone are of the first board.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Rig(Words):
             capture=capture,
             backplane=backplane,
             rootless=os.geteuid() != 0,
+            clocks=(*(0 for _ in BOARDS), FAR_AHEAD) if cards is None else (0,),
         )
         self.master = MasterPaths(self.directory / "m")
         self.client = MasterClient(self.master.api)
@@ -160,6 +164,9 @@ class Rig(Words):
     def side_by_side(self, work: Callable[[SlotId], T], slots: Sequence[SlotId]) -> list[T]:
         with ThreadPoolExecutor(len(slots)) as pool:
             return list(pool.map(work, slots))
+
+    def says(self, *words: str | Path) -> Said:
+        return ask(*words, "--dir", self.master.directory)
 
     def show(self, slot: SlotId) -> str:
         return fwmgr("card", "show", str(slot), "--dir", self.master.directory)

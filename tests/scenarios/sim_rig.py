@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,8 +15,10 @@ from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.cli.cards import card_table
 from firmware_mgr.link.messages import BULK_PORT
 from firmware_mgr.master.card_life import Deadlines
+from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
+from tests.scenarios.software import Said
 from tests.scenarios.waiting import T
 from tests.scenarios.words import Words
 
@@ -45,6 +48,7 @@ class SimRig(Words):
         parser.add_argument("--no-master-policy", default="wait")
         parser.add_argument("--no-master-seconds", type=float, default=0.0)
         parser.add_argument("--deadlines", type=json.loads, default={})
+        parser.add_argument("--accept-test", action="store_true")
         read = vars(parser.parse_args(options))
         self.system.start_master(**{**read, "deadlines": Deadlines(**read["deadlines"])})
 
@@ -84,6 +88,24 @@ class SimRig(Words):
 
     def page(self, slot: SlotId) -> str:
         return self.system.page(slot)
+
+    def says(self, *words: str | Path) -> Said:
+        """The few commands that scenarios give, by the API that the command line uses."""
+        try:
+            match [str(word) for word in words]:
+                case ["package", "add", path]:
+                    answers = [self.post("/v1/packages", {"path": path})]
+                case ["card", "set", slot, *wishes]:
+                    body = {"cards": [slot], "packages": [word for word in wishes if word != "--package"]}
+                    answers = self.post("/v1/card/set", body)
+                case ["burn-all"]:
+                    answers = [{"warnings": [], **self.post("/v1/burn-all", {})}]
+                case _:
+                    raise AssertionError(f"no scenario has said this before: {words}")
+        except FwmgrError as e:
+            return Said(2 if isinstance(e, UsageError) else 1, "", str(e))
+        warnings = [warning for answer in answers for warning in answer["warnings"]]
+        return Said(0, "", "\n".join(f"warning: {warning}" for warning in warnings))
 
     def show(self, slot: SlotId) -> str:
         out = io.StringIO()

@@ -1,4 +1,4 @@
-"""What a site has before its first card: a package key, trust, boot images, the real package.
+"""What a site has before its first card: package keys, trust, boot images, the real package.
 
 Knows the commands that make them, and how a boot image is made that cannot be used. Knows no chassis.
 """
@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from firmware_mgr.cli.main import app
 from firmware_mgr.imaging.board import load_board
 from firmware_mgr.imaging.build import SHIPPED_SOURCE, build_boot_image
 from firmware_mgr.imaging.cache import CACHE_VARIABLE, DEFAULT_CACHE
 from firmware_mgr.imaging.manifest import BootImage
 from firmware_mgr.master.site import MasterPaths
+from firmware_mgr.model.errors import FwmgrError, UsageError
+from tests.scenarios.key_desk import KeyDesk
 
 TOP = Path(__file__).resolve().parents[2]
 PACKAGE = TOP / "packages" / "lighttpd"
@@ -51,9 +56,26 @@ def ask(*arguments: str | Path) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
+def ask_here(*arguments: str | Path) -> Said:
+    """The same in this process: for commands that work on files alone, where a run asks for many."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    error = done.exception
+    if isinstance(error, FwmgrError):
+        return Said(2 if isinstance(error, UsageError) else 1, done.stdout, str(error))
+    return Said(done.exit_code, done.stdout, "" if error is None else repr(error))
+
+
 def fwmgr(*arguments: str | Path) -> str:
-    """The same; it has to end well."""
-    said = ask(*arguments)
+    """Run `fwmgr` as a user does; it has to end well."""
+    return _ended_well(ask(*arguments), arguments)
+
+
+def fwmgr_here(*arguments: str | Path) -> str:
+    """In this process; it has to end well."""
+    return _ended_well(ask_here(*arguments), arguments)
+
+
+def _ended_well(said: Said, arguments: Sequence[str | Path]) -> str:
     assert said.code == 0, f"fwmgr {' '.join(map(str, arguments))}: {said.code}\n{said.out}{said.error}"
     return said.out
 
@@ -85,20 +107,28 @@ class Site:
     def package(self) -> Path:
         return self.directory / "lighttpd.fwp"
 
+    @property
+    def desk(self) -> KeyDesk:
+        return KeyDesk(self.key.parent, self.master, fwmgr)
+
     def make(self, boards: Sequence[str] = (BOARD,)) -> Site:
-        """Keys, trust, boot images, package: the commands of a user's first day."""
-        self.make_trust()
+        """Keys, root of trust, boot images, package: the commands of a user's first day.
+
+        Two who release sign the package.
+        """
+        self.desk.begin()
         commands: list[tuple[str | Path, ...]] = [
             ("image", "build", "--board", board, "--trust", self.master.trust, "--out", self.image_of(board))
             for board in dict.fromkeys(boards)
         ]
-        commands.append(("package", "build", PACKAGE, "--key", self.key, "--out", self.package))
+        signers = [word for name in ("site", "second") for word in ("--key", self.desk.private(name))]
+        commands.append(("package", "build", PACKAGE, *signers, "--out", self.package))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda command: fwmgr(*command), commands))
         return self
 
     def make_trust(self) -> None:
-        """A package key, and the trust that boot images carry."""
+        """A package key and a flat keyring of it: for sites that have no root of trust."""
         fwmgr("key", "new", "site", "--dir", self.key.parent)
         fwmgr("master", "trust", self.key.with_suffix(".pem"), "--dir", self.master.directory)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from firmware_mgr.flash.device import FileDevice, FlashDevice
 from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
 from firmware_mgr.lab.sim.image import Behaviour
 from firmware_mgr.model.ids import SlotId
+from firmware_mgr.packaging.keys import load_key
+from tests.scenarios.key_desk import KeyDesk
 from tests.scenarios.provisioned import Provisioned
 from tests.scenarios.sim_rig import SimRig
-from tests.scenarios.software import Breakage
+from tests.scenarios.software import Breakage, fwmgr_here
 from tests.scenarios.words import Words
 
 SIM_BOARD = "sim-aarch64"
@@ -63,6 +65,14 @@ class Stage(ABC):
     @abstractmethod
     def fresh(self) -> Words:
         """Pristine cards, and a master's directory that has image and package; neither runs."""
+
+    @abstractmethod
+    def desk(self) -> KeyDesk:
+        """Where the keepers of this beginning's root of trust work."""
+
+    @abstractmethod
+    def clocks(self) -> dict[SlotId, int]:
+        """What clocks of cards show when their power comes, where they have clocks of their own."""
 
     @abstractmethod
     def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
@@ -116,6 +126,13 @@ class QemuStage(Stage):
         (provisioned.fresh if fresh else provisioned.burned).put_back(provisioned.rig)
         return provisioned.rig
 
+    def desk(self) -> KeyDesk:
+        return replace(self._provisioned.site.desk, master=self._provisioned.rig.master)
+
+    def clocks(self) -> dict[SlotId, int]:
+        plan = self._provisioned.rig.plan
+        return {slot: plan.clock_of(slot) for slot in plan.slots}
+
     def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
         return FileDevice(self._provisioned.rig.paths(slot).flash)
 
@@ -132,11 +149,13 @@ class SimStage(Stage):
         self._seed = seed
         self._system = SimSystem(2, seed=seed, boards=(SIM_BOARD,))
         system = self._system
-        system.make_site()
+        desk = self.desk()
+        desk.begin()
+        system.key = load_key(desk.private("site"))
         rig = SimRig(system)
         rig.start_master()
         image = system.build_image(SIM_BOARD, "1.0", size=SIM_IMAGE_BYTES)
-        package = system.build_package()
+        package = system.build_package(others=[load_key(desk.private("second"))])
         rig.add_image(str(image.folder))
         system.post("/v1/packages", {"path": str(package)})
         system.stop_master()
@@ -165,6 +184,12 @@ class SimStage(Stage):
         self.close()
         self._system = SimSystem(2, seed=self._seed, boards=(SIM_BOARD,), site=site)
         return SimRig(self._system)
+
+    def desk(self) -> KeyDesk:
+        return KeyDesk(self._folder / "keys", self._system.paths, fwmgr_here)
+
+    def clocks(self) -> dict[SlotId, int]:
+        return {}
 
     def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
         return nullcontext(self._system.chassis.card(slot).hardware.flash)

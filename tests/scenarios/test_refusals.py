@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,17 +84,21 @@ def test_image_for_another_cpu_or_board_is_not_taken(
 def test_a_package_whose_key_came_after_the_image_is_refused_before_a_card_is_touched(
     provisioned: Provisioned, burned: Rig, tmp_path: Path
 ) -> None:
-    """Cards trust the keys in their boot images, and the master knows which those are."""
+    """Cards trust whom their boot images' root of trust lists, and the master knows who that is.
+
+    What a card that it hears would follow is another matter: this one has no power.
+    """
     slot = burned.slots[0]
     key = strangers.stranger_key(tmp_path / "keys")
     package = strangers.strangers_package(tmp_path, key)
     burned.start_master()
     directory = burned.master.directory
-    fwmgr("master", "trust", key, "--dir", directory)
+    desk = replace(provisioned.site.desk, master=burned.master)
+    desk.change(2, ("add-key", key, "--role", "release"))
     fwmgr("package", "add", package, "--dir", directory)
     before, wanted = _unwritten(burned.paths(slot).flash), burned.card(slot)["record"]["wanted"]
     command = ("card", "want", str(slot), "--package", "lighttpd")
-    words = ("the card would refuse a package", "does not trust who signed it", "expected", "found", "next")
+    words = ("the card would refuse a package", "may not sign packages", "expected", "found", "next")
     _assert_refused(burned, command, *words, code=WRONG_USAGE_CODE)
     assert burned.card(slot)["record"]["wanted"] == wanted
     assert _unwritten(burned.paths(slot).flash) == before

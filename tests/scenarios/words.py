@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import ConsoleLine, PowerAction, SlotRegister
+from tests.scenarios.software import Said
 from tests.scenarios.waiting import T
 
 #: From power-on to service on a busy host: some ten times of what it takes on an idle one.
@@ -79,6 +81,10 @@ class Words(ABC):
     @abstractmethod
     def show(self, slot: SlotId) -> str:
         """What `fwmgr card show` prints."""
+
+    @abstractmethod
+    def says(self, *words: str | Path) -> Said:
+        """What `fwmgr` says that is asked to do something by the master."""
 
     @abstractmethod
     def bulk_bytes(self, slot: SlotId, first: int) -> int:
