@@ -15,6 +15,7 @@ from firmware_mgr.package.substance import digest_of
 PYTHON_MAGIC: Final = (3495).to_bytes(2, "little") + b"\r\n"
 RULE: Final = b"fwmgr Python substance 1"
 HEADER_SIZE: Final = 16
+MAX_SIZE: Final = 16 << 20  # of a file: what is noted of each object in it takes many times its bytes
 FLAGS: Final = slice(4, 8)
 TIME: Final = slice(8, 12)
 TIMED: Final = 0
@@ -29,7 +30,7 @@ def is_timed(data: bytes) -> bool:
 def python_signature(data: bytes, *, cached: bool) -> Digest | None:
     """None when the file is odd. `cached`: it is what the import system keeps for a source."""
     flags = int.from_bytes(data[FLAGS], "little")
-    if len(data) < HEADER_SIZE or flags not in (TIMED, *HASHED):
+    if not HEADER_SIZE <= len(data) <= MAX_SIZE or flags not in (TIMED, *HASHED):
         return None
     walk = Walk(data, HEADER_SIZE)
     try:

@@ -31,6 +31,8 @@ _ARCHIVES: tuple[tuple[int, bytes, Callable[[bytes, Nest], Digest | None]], ...]
     (0, ZIP_MAGIC, zip_signature),
     (TAR_MAGIC_AT, TAR_MAGIC, tar_signature),
 )
+#: By so many first bytes it is known whether there is a rule for a file.
+HEAD_SIZE: Final = TAR_MAGIC_AT + len(TAR_MAGIC)
 
 
 def substantive_signature(data: bytes, path: str = "") -> Digest:
@@ -41,6 +43,12 @@ def substantive_signature(data: bytes, path: str = "") -> Digest:
     cached = _PYTHON_CACHE.fullmatch(path) is not None
     found = _by_rule(data, Nest(_by_rule, MAX_DEPTH, [MAX_UNPACKED]), cached=cached)
     return Digest.of(data) if found is None else found
+
+
+def may_have_rule(head: bytes) -> bool:
+    """Whether there is a rule for files that begin so; those of which there is none go by their content."""
+    whole = head.startswith((ELF_MAGIC, PYTHON_MAGIC))
+    return whole or any(head.startswith(magic, at) for at, magic, _ in _ARCHIVES)
 
 
 def _by_rule(data: bytes, nest: Nest, *, cached: bool = False) -> Digest | None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_mgr.model.ids import Digest
-from firmware_mgr.package.substance_python import PYTHON_MAGIC, python_signature
+from firmware_mgr.package.substance_python import MAX_SIZE, PYTHON_MAGIC, python_signature
 from firmware_mgr.package.substantive import substantive_signature
 
 SOURCE = '''
@@ -223,6 +223,20 @@ def test_every_cut_is_odd_and_so_is_anything_behind(pyc: bytes) -> None:
 def test_any_bytes_behind_the_header_are_walked_without_trouble(noise: bytes) -> None:
     for raw in (noise, b"\xe3" + noise, b"\xe3" + bytes(20) + noise):
         substantive_signature(PYTHON_MAGIC + bytes(12) + raw, CACHED)
+
+
+def test_very_large_bytecode_is_odd() -> None:
+    """What is noted of each object would take many times its bytes."""
+    for size, is_odd in ((MAX_SIZE, False), (MAX_SIZE + 1, True)):
+        code = marshal.dumps(compile("x = 1", "a", "exec").replace(co_consts=(b"",)), 0)
+        filler = bytes(size - 16 - len(code))
+        data = (
+            PYTHON_MAGIC
+            + bytes(12)
+            + code.replace(b"s\0\0\0\0", b"s" + len(filler).to_bytes(4, "little") + filler, 1)
+        )
+        assert len(data) == size
+        assert (python_signature(data, cached=True) is None) is is_odd
 
 
 def test_nesting_and_counts_beyond_all_bounds_are_odd() -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import CliRunner
 
 from firmware_mgr.cli import key, main, package
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import Digest
 from firmware_mgr.package.errors import PackageRefused
+from firmware_mgr.package.reader import PackageFile
+from firmware_mgr.package.table import encode_table
+from firmware_mgr.packaging.build import seal
 from firmware_mgr.packaging.compose_manifest import load_composite_manifest
+from firmware_mgr.packaging.keys import keyring_of, load_key
+from tests.package.goldens import GOLDENS
+from tests.package.samples import KEY
 from tests.package.samples_bundle import image_source
 
 MANIFEST = """
@@ -66,6 +74,7 @@ def test_what_is_built_is_verified_and_shown(folder: Path) -> None:
     assert verified["signed_by"] == [
         item["id"] for item in json.loads(run(key.app, "list", "--dir", "keys", "--json"))
     ]
+    assert verified["substance_not_checked"] == []
     assert "tool_1.0.fwp: good" in run(package.app, "verify", file.name, "--keys", "keys")
     assert sorted(path.name for path in folder.iterdir()) == ["keys", "manifest.toml", "tool", "tool_1.0.fwp"]
 
@@ -99,6 +108,32 @@ def test_altered_content_is_refused(folder: Path) -> None:
     (folder / "t.fwp").write_bytes(data)
     with pytest.raises(PackageRefused, match="usr/bin/tool: piece 0: content was altered"):
         run(package.app, "verify", "t.fwp", "--keys", "keys")
+
+
+def test_a_package_whose_substance_is_not_by_the_rules_is_refused(folder: Path) -> None:
+    run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+    signer = load_key(folder / "keys/release.key")
+    with PackageFile.open(folder / "t.fwp", keyring_of([signer])) as built:
+        modules = tuple(
+            replace(one, substantive=Digest.of(b"")) if one.path == "usr/bin/tool" else one
+            for one in built.toc.modules
+        )
+        toc, start = replace(built.toc, modules=modules), built.header.content_offset
+    content = (folder / "t.fwp").read_bytes()[start:]
+    (folder / "t.fwp").write_bytes(seal(encode_table(toc), content, [signer], signed_at=1))
+    with pytest.raises(PackageRefused, match=r"usr/bin/tool .any.: substantive signature is not by"):
+        run(package.app, "verify", "t.fwp", "--keys", "keys")
+
+
+def test_what_of_the_substance_was_not_checked_is_said(folder: Path) -> None:
+    old = next(golden for golden in GOLDENS if golden.name == "format-1.fwp")
+    public = KEY.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "keys/golden.pem").write_bytes(public)
+    words = ("verify", str(old.path), "--keys", "keys")
+    said = json.loads(run(package.app, *words, "--json"))["substance_not_checked"]
+    assert said == [f"{old.path}: its format has other rules"]
+    shown = " ".join(run(package.app, *words).split())
+    assert "good" in shown and "substance not checked" in shown
 
 
 def test_the_keyring_that_boot_images_carry_is_printed(folder: Path) -> None:
