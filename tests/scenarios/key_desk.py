@@ -47,7 +47,9 @@ class KeyDesk:
 
     def change(self, version: int, *changes: Sequence[str | Path]) -> None:
         """The next version of the root, which has these changes: each a verb and its words after the file."""
-        draft, file = self.keys / f"root-{version}.json", self.master.root
+        # Beside the master, which each scenario has a fresh copy of.
+        draft, file = self.master.directory.with_name(f"root-{version}.json"), self.master.root
+        draft.unlink(missing_ok=True)
         for verb, *words in changes:
             out = ("--out", draft) if file != draft else ()
             self.say("key", "root", verb, file, *words, *out)
