@@ -65,7 +65,7 @@ class PackageBurner:
                 "package has another length", where=where, expected=ref.length, found=header.total_length
             )
         head = start + whole(self.blobs, ref.digest, HEADER_SIZE, header.head_length - HEADER_SIZE)
-        trust = self.trust.held() if self._holds(ref.digest) else self.trust
+        trust = self.trust.held() if self._holds(ref.digest, head) else self.trust
         toc = verify_contents(header, head, trust, where)
         if (toc.name, toc.version) != (ref.name, ref.version):
             found = f"{toc.name} {toc.version}"
@@ -74,10 +74,16 @@ class PackageBurner:
             )
         return Package(ref, header, head, toc, select(toc, self.cpu, features=features))
 
-    def _holds(self, digest: Digest) -> bool:
-        """Whether our own records know the package: then it does not come from outside (SPEC-trust §6)."""
+    def _holds(self, digest: Digest, head: bytes) -> bool:
+        """Whether our own records know this very head: then it does not come from outside (SPEC-trust §6).
+
+        The digest alone is the master's word: what it sends for it need not be what was stored under it.
+        """
         store = self.areas.store
-        return store is not None and digest in read_records(store.documents()).packages
+        if store is None:
+            return False
+        entry = read_records(store.documents()).packages.get(digest)
+        return entry is not None and entry.head == Digest.of(head)
 
     def write(self, packages: list[Package]) -> dict[str, bytes | None]:
         """Store what is lacking; the documents to record the packages by."""
