@@ -26,6 +26,9 @@ log = logging.getLogger("agent")
 #: The state area's document: SHA-256 of the authority's certificate, then the chain.
 ROOT_DOCUMENT: Final = "root"
 _DIGEST_SIZE: Final = 32
+_KEPT: Final = "kept root of trust"
+#: Characters that the master is told of why nobody is trusted.
+_SAID: Final = 1000
 #: What an error calls a chain that came over the link.
 SENT: Final = "root of trust sent by the master"
 
@@ -62,26 +65,35 @@ class NobodyTrusted:
 class Believed:
     """`document` is what to keep once the master has validated the card; None: what is kept may stay.
 
-    `chain` is what `trust` judges by; None for a flat keyring, and where nobody is trusted. `extends_kept`:
-    it goes on from what flash keeps.
+    `chain` is what `trust` judges by; None for a flat keyring, and where two roots contradict each other.
+    `extends_kept`: it goes on from what flash keeps. `unreadable`: what flash keeps cannot be read, so nobody
+    is trusted until a chain is sent that `chain`, the boot image's, does not contradict.
     """
 
     trust: Trust
     document: bytes | None = None
     chain: RootChain | None = None
     extends_kept: bool = False
+    unreadable: bool = False
 
     def report(self) -> RootReport:
-        """What the card says of itself: by which root it judges. Version 0: a flat keyring, or nobody."""
+        """What the card says of itself: by which root it judges or would follow, and why it trusts nobody."""
+        trouble = str(self.trust.why)[:_SAID] if isinstance(self.trust, NobodyTrusted) else ""
         if self.chain is None:
-            return RootReport(0)
-        return RootReport(self.chain.newest.version, Digest.from_bytes(self.chain.roots[-1].digest))
+            return RootReport(0, trouble=trouble)
+        newest = self.chain.roots[-1]
+        return RootReport(newest.root.version, Digest.from_bytes(newest.digest), trouble)
 
 
 def believe(settings: AgentSettings, authority: bytes, kept: bytes | None) -> Believed:
     """`authority`: the certificate in the boot image. `kept`: the state area's document, if any."""
     mark = _mark(authority)
-    ours, known = settings.root, _read_kept(kept, mark)
+    ours = settings.root
+    try:
+        known = _read_kept(kept, mark)
+    except RootRefused as e:
+        log.error("no package is accepted: %s", e)
+        return Believed(NobodyTrusted(e), chain=ours, unreadable=True)
     chain: RootChain | None = ours
     extends = known is not None
     if known is not None:
@@ -119,16 +131,19 @@ def follow(
         chain = _extended(known, RootChain.decode(sent, SENT))
     except RootRefused as e:
         stays = "what was believed before" if known is None else f"version {known.newest.version}"
+        goes_on = "trusting nobody" if believed.unreadable else f"with {stays}"
         raise RootRefused(
             e.what,
             where=e.where if e.where.startswith(SENT) else f"{SENT}: {e.where}".removesuffix(": "),
             expected=e.expected or f"a chain that goes on from {stays}",
             found=e.found,
-            hint=f"the card goes on with {stays}; {e.hint or 'is this the master of its site?'}",
+            hint=f"the card goes on {goes_on}; {e.hint or 'is this the master of its site?'}",
         ) from e
-    if chain is known:
+    if chain is known and not believed.unreadable:
         return believed
     log.info("root of trust: version %d follows version %d", chain.newest.version, known.newest.version)
+    if believed.unreadable:
+        log.warning("it takes the place of the kept one that cannot be read, once the card is validated")
     return _believed(settings, _mark(authority), chain, kept, extends=believed.extends_kept)
 
 
@@ -177,11 +192,20 @@ def _mark(authority: bytes) -> bytes:
 
 
 def _read_kept(kept: bytes | None, mark: bytes) -> RootChain | None:
-    """What is kept of this authority. What cannot be read was not written by us: the boot image decides."""
+    """What is kept of this authority. Raises RootRefused when it is there and cannot be read.
+
+    The store gives a document whole or not at all, so no power cut does that: a later format does, or damage.
+    The boot image's root may be older than what was seen to be revoked, so it is no substitute.
+    """
     if kept is None or kept[:_DIGEST_SIZE] != mark:
         return None
     try:
-        return RootChain.decode(kept[_DIGEST_SIZE:], "kept root of trust").require("kept root of trust")
+        return RootChain.decode(kept[_DIGEST_SIZE:], _KEPT).require(_KEPT)
     except RootRefused as e:
-        log.error("the boot image decides whom to believe: %s", e)
-        return None
+        raise RootRefused(
+            f"the root of trust that the card keeps cannot be read: {e.what}",
+            where=e.where,
+            expected=e.expected or "a chain of roots",
+            found=e.found or "none",
+            hint="fwmgr burn-all brings the site's; if a later fwmgr wrote it, a boot image of that reads it",
+        ) from e

@@ -3,6 +3,7 @@
 Knows the order of writes that no power cut can hurt:
 1. Read and verify the heads of all packages: an unsigned, foreign or wrong-CPU one ends it before any write.
 2. Partition table, store and state area, where they are missing.
+   Then the room in the store is compared with all that is to come; what no set needs makes room.
 3. Control: the target boot partition is not to be started while it is being written.
 4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
    image read back (`burn_image`).
@@ -17,13 +18,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from firmware_mgr.card.areas import Areas, earlier_table, expected_table
 from firmware_mgr.card.blobs import Blobs
 from firmware_mgr.card.burn_image import ImageBurner
-from firmware_mgr.card.burn_packages import PackageBurner
+from firmware_mgr.card.burn_packages import PackageBurner, Work
 from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control
 from firmware_mgr.card.data_keeper import MADE
 from firmware_mgr.card.firmware import ReadsControl
@@ -35,6 +36,7 @@ from firmware_mgr.card.records import (
     package_document,
     read_records,
     set_document,
+    writing_document,
     writing_name,
 )
 from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
@@ -97,12 +99,13 @@ class Burner:
         layout = self._check_image(order)
         packages = [self._packages.fetch_head(ref, order.wanted.features) for ref in order.wanted.packages]
         self._prepare_flash(order.erase, save_image=order.save_image)
-        target = None
-        if order.save_image:
-            target, missing = self._image.choose(layout)
+        target, missing = self._image.choose(layout) if order.save_image else (None, [])
+        work = self._packages.plan(packages)
+        self._packages.make_room(work, *self._commits(order, work, target, layout))
+        if target is not None:
             self._image.write(target, layout, missing)
-        documents = self._packages.write(packages)
-        self._commit(order, documents, target, layout)
+        self._packages.write(work)
+        self._store.commit(self._documents(order, work, target, layout))
         reboot = target is not None and target is not self.areas.in_use
         if target is None:
             self._leave_to_network()
@@ -189,13 +192,19 @@ class Burner:
 
     # 5. Packages and records.
 
-    def _commit(
-        self,
-        order: m.Burn,
-        documents: dict[str, bytes | None],
-        target: Letter | None,
-        layout: BootImageLayout,
-    ) -> None:
+    def _commits(
+        self, order: m.Burn, work: Work, target: Letter | None, layout: BootImageLayout
+    ) -> list[Mapping[str, bytes | None]]:
+        """What is to come in the store's documents: pieces in doubt, this burn, and its validation."""
+        noted = () if target is None else (writing_document(target, range(len(layout.pieces))),)
+        validated = {VALIDATED: order.wanted.digest.hex.encode()}
+        return [dict(noted), self._documents(order, work, target, layout), validated]
+
+    def _documents(
+        self, order: m.Burn, work: Work, target: Letter | None, layout: BootImageLayout
+    ) -> dict[str, bytes | None]:
+        """The records of set, packages and boot image; what no set needs any more goes."""
+        documents = work.documents()
         name, value = set_document(order.wanted)
         documents[name] = value
         documents[STORED] = order.wanted.digest.hex.encode()
@@ -216,7 +225,7 @@ class Burner:
         for old in self._store.documents():
             if old.startswith(("set/", "package/")) and old not in kept:
                 documents[old] = None
-        self._store.commit(documents)
+        return documents
 
     # 6. Control.
 

@@ -1,11 +1,12 @@
 """The packages of a burn: heads judged before anything is written, then the modules that flash does not hold.
 
-Knows how little has to travel and be written. The documents that make them a set are for `burn` to commit.
+Knows how little has to travel and be written, and whether the store has room for it. The documents that make
+them a set are for `burn` to commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from firmware_mgr.card.areas import Areas
@@ -14,6 +15,7 @@ from firmware_mgr.card.commit import needed_blobs
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.module_runs import Dealer, place, runs
 from firmware_mgr.card.records import PackageEntry, package_document, read_records
+from firmware_mgr.flash.errors import NoSpace
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError, PeerError
 from firmware_mgr.model.ids import CpuArch, Digest
@@ -37,6 +39,26 @@ class Package:
     head: bytes
     toc: TableOfContents
     modules: tuple[Module, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """By package the modules that flash lacks, in the order of storing, and in runs that travel together."""
+
+    lacking: tuple[tuple[Package, tuple[tuple[Module, ...], ...]], ...]
+
+    @property
+    def packages(self) -> list[Package]:
+        return [package for package, _ in self.lacking]
+
+    @property
+    def modules(self) -> list[Module]:
+        return [module for _, of_package in self.lacking for run in of_package for module in run]
+
+    def documents(self) -> dict[str, bytes | None]:
+        """The records of the packages."""
+        entries = [PackageEntry(package.ref, Digest.of(package.head)) for package in self.packages]
+        return dict(package_document(entry) for entry in entries)
 
 
 @dataclass
@@ -65,7 +87,7 @@ class PackageBurner:
                 "package has another length", where=where, expected=ref.length, found=header.total_length
             )
         head = start + whole(self.blobs, ref.digest, HEADER_SIZE, header.head_length - HEADER_SIZE)
-        trust = self.trust.held() if self._holds(ref.digest) else self.trust
+        trust = self.trust.held() if self._holds(ref.digest, head) else self.trust
         toc = verify_contents(header, head, trust, where)
         if (toc.name, toc.version) != (ref.name, ref.version):
             found = f"{toc.name} {toc.version}"
@@ -74,16 +96,21 @@ class PackageBurner:
             )
         return Package(ref, header, head, toc, select(toc, self.cpu, features=features))
 
-    def _holds(self, digest: Digest) -> bool:
-        """Whether our own records know the package: then it does not come from outside (SPEC-trust §6)."""
-        store = self.areas.store
-        return store is not None and digest in read_records(store.documents()).packages
+    def _holds(self, digest: Digest, head: bytes) -> bool:
+        """Whether our own records know this very head: then it does not come from outside (SPEC-trust §6).
 
-    def write(self, packages: list[Package]) -> dict[str, bytes | None]:
-        """Store what is lacking; the documents to record the packages by."""
+        The digest alone is the master's word: what it sends for it need not be what was stored under it.
+        """
+        store = self.areas.store
+        if store is None:
+            return False
+        entry = read_records(store.documents()).packages.get(digest)
+        return entry is not None and entry.head == Digest.of(head)
+
+    def plan(self, packages: list[Package]) -> Work:
+        """What of the packages flash does not hold. Reads all of the store, and forgets what is bad there."""
         store = self.store
-        bad = store.bad_blobs()
-        store.forget(bad)
+        store.forget(store.bad_blobs())
         wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
         # One content may stand under several paths, and in several packages: it is fetched once.
         lacking = {
@@ -91,13 +118,45 @@ class PackageBurner:
             for package, module in reversed(wanted)
             if not store.has(module.sha256)
         }
-        self._check_room(packages, list(lacking.values()))
-        total = sum(module.length for _, module in lacking.values())
-        done = since_checkpoint = 0
+        found = []
         for package in packages:
-            for module in self._put_modules(
-                package, [module for owner, module in lacking.values() if owner is package]
-            ):
+            modules = runs(module for owner, module in lacking.values() if owner is package)
+            found.append((package, tuple(tuple(run) for run in modules)))
+        return Work(tuple(found))
+
+    def make_room(self, work: Work, *commits: Mapping[str, bytes | None]) -> None:
+        """Raise DeviceError unless the store can take the work and these commits after it.
+
+        What neither the wanted set nor one that may be run needs leaves the store, only when room is short.
+        """
+        lengths = [
+            *(module.length for module in work.modules),
+            *(len(package.head) for package in work.packages if not self.store.has(Digest.of(package.head))),
+        ]
+        try:
+            self.store.check_room(lengths, *commits)
+            return
+        except NoSpace:
+            keep = self._needed_blobs(work.packages)
+            self.store.commit({}, keep=[digest for digest in keep if self.store.has(digest)])
+        try:
+            self.store.check_room(lengths, *commits)
+        except NoSpace as e:
+            raise DeviceError(
+                "the set does not fit in the store",
+                where="store",
+                expected=f"{e.needed} bytes free",
+                found=f"{e.what}: {e.found}",
+                hint="a smaller set, fewer modules, or a larger store in the board file",
+            ) from e
+
+    def write(self, work: Work) -> None:
+        """Store what is lacking."""
+        store = self.store
+        total = sum(module.length for module in work.modules)
+        done = since_checkpoint = 0
+        for package, modules in work.lacking:
+            for module in self._put_modules(package, modules):
                 self.written += module.length
                 since_checkpoint += module.length
                 done += module.length
@@ -105,21 +164,17 @@ class PackageBurner:
                     store.checkpoint()
                     since_checkpoint = 0
                 self.report("packages", done, total)
-        documents: dict[str, bytes | None] = {}
-        for package in packages:
+        for package in work.packages:
             head = Digest.of(package.head)
             if not store.has(head):
                 store.put(head, len(package.head), [package.head])
                 self.written += len(package.head)
-            name, value = package_document(PackageEntry(package.ref, head))
-            documents[name] = value
-        return documents
 
-    def _put_modules(self, package: Package, modules: list[Module]) -> Iterator[Module]:
+    def _put_modules(self, package: Package, lacking: Sequence[Sequence[Module]]) -> Iterator[Module]:
         """Store them, and say each that is stored. Neighbours travel together."""
         where = f"package {package.ref.name} {package.ref.version}"
         start = package.header.content_offset
-        for run in runs(modules):
+        for run in lacking:
             span = place(run)
             fetched: Iterator[bytes] = iter(())
             if span:
@@ -133,29 +188,8 @@ class PackageBurner:
                 self.store.put(module.sha256, module.length, content)
                 yield module
 
-    def _check_room(self, packages: list[Package], lacking: list[tuple[Package, Module]]) -> None:
-        unique = {module.sha256: module.length for _, module in lacking}
-        needed = sum(-(-length // 4096) * 4096 for length in unique.values())
-        needed += sum(-(-len(package.head) // 4096) * 4096 for package in packages)
-        self._drop_unneeded(packages, needed)
-        free = self.store.space().free
-        if needed > free:
-            raise DeviceError(
-                "the set does not fit in the store",
-                where="store",
-                expected=f"{needed} bytes free",
-                found=f"{free} bytes free",
-                hint="a smaller set, or a larger store in the board file",
-            )
-
-    def _drop_unneeded(self, packages: list[Package], needed: int) -> None:
-        """Only when room is short: what neither the wanted nor the validated set needs."""
-        if needed <= self.store.space().largest:
-            return
-        keep = self._needed_blobs(packages)
-        self.store.commit({}, keep=[digest for digest in keep if self.store.has(digest)])
-
-    def _needed_blobs(self, packages: list[Package]) -> set[Digest]:
+    def _needed_blobs(self, packages: Sequence[Package]) -> set[Digest]:
         keep = {Digest.of(package.head) for package in packages}
         keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
-        return keep | (needed_blobs(self.store, self.trust, self.cpu) or set(self.store.blobs()))
+        of_sets = needed_blobs(self.store, self.trust, self.cpu)
+        return keep | (set(self.store.blobs()) if of_sets is None else of_sets)

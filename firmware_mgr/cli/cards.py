@@ -244,6 +244,8 @@ def card_table(card: dict[str, Any]) -> Table:
 def _trust_text(trust: dict[str, Any]) -> str:
     root = "a flat keyring" if trust["root"] is None else f"version {trust['root']}"
     text = f"{root} in the wanted image" + (", takes TEST packages" if trust["takes_test"] else "")
+    if trust.get("card_trouble"):
+        return f"{text}; THE CARD TRUSTS NOBODY: {trust['card_trouble']}"
     return text + (f"; the card judges by version {trust['card_root']}" if trust["card_root"] else "")
 
 

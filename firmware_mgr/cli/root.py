@@ -16,7 +16,7 @@ import typer
 from firmware_mgr.cli.key_passphrase import PassphraseFile, asker
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory
 from firmware_mgr.cli.moments import moment
-from firmware_mgr.cli.root_screen import show_root, summary
+from firmware_mgr.cli.root_screen import near_end, show_root, summary
 from firmware_mgr.master.files import disk_errors, write_new, write_over
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.master.site_root import adopt_root
@@ -234,7 +234,9 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Make it the master's root of trust, when its signatures allow it."""
-    adopted = adopt_root(MasterPaths(directory.absolute()), read_chain(file), start_over=start_over)
+    chain = read_chain(file)
+    adopted = adopt_root(MasterPaths(directory.absolute()), chain, start_over=start_over)
+    _warn(chain)
     if as_json:
         typer.echo(
             json.dumps({"file": str(adopted.file), "version": adopted.version, "before": adopted.before})
@@ -285,6 +287,7 @@ def _write(path: Path, chain: RootChain, *, new: bool) -> None:
 
 
 def _tell(path: Path, chain: RootChain, as_json: bool) -> None:
+    _warn(chain)
     if as_json:
         typer.echo(json.dumps({"file": str(path), **summary(chain)}))
         return
@@ -296,6 +299,11 @@ def _tell(path: Path, chain: RootChain, as_json: bool) -> None:
     for shortfall in chain.shortfalls:
         typer.echo(f"draft: {shortfall}")
     typer.echo("who may sign: " + ", ".join(sorted(drafts.missing_keepers(chain).values())))
+
+
+def _warn(chain: RootChain) -> None:
+    if warning := near_end(chain):
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _until(text: str) -> int | None:

@@ -11,10 +11,13 @@ from rich.text import Text
 
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.package.root import Root
-from firmware_mgr.package.root_chain import RootChain
+from firmware_mgr.package.root_chain import BEGIN_ANEW, RootChain
 from firmware_mgr.package.root_trust import day, window
 from firmware_mgr.package.trust import Role
 from firmware_mgr.packaging.root_drafts import missing_keepers
+
+#: From then on people are warned: chains do not become shorter.
+NEAR_END = 0.75
 
 
 def summary(chain: RootChain) -> dict[str, Any]:
@@ -28,7 +31,19 @@ def summary(chain: RootChain) -> dict[str, Any]:
             for one in chain.shortfalls
         ],
         "versions": [signed.root.version for signed in chain.roots],
+        "used": round(chain.used, 3),
+        "versions_left": chain.versions_left,
     }
+
+
+def near_end(chain: RootChain) -> str:
+    """A warning, when little of what a chain may be is left; empty otherwise."""
+    if chain.used < NEAR_END:
+        return ""
+    return (
+        f"the chain is {chain.used:.0%} of what it may be, and {chain.versions_left} more versions like this "
+        f"one fit; fewer minimums make them shorter; {BEGIN_ANEW}"
+    )
 
 
 def show_root(chain: RootChain, *, as_json: bool = False) -> None:
@@ -49,6 +64,8 @@ def show_root(chain: RootChain, *, as_json: bool = False) -> None:
         console.print(f"missing: {shortfall}")
     if chain.shortfalls:
         console.print("who may sign: " + ", ".join(sorted(missing_keepers(chain).values())))
+    if near_end(chain):
+        console.print(f"warning: {near_end(chain)}")
 
 
 def _roles(root: Root) -> Table:

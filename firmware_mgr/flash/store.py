@@ -23,7 +23,9 @@ from firmware_mgr.flash.store_layout import (
     Root,
     Snapshot,
     check_document_name,
+    snapshot_length,
 )
+from firmware_mgr.flash.store_room import place_all
 from firmware_mgr.flash.store_roots import Committed
 from firmware_mgr.flash.store_space import Space, place
 from firmware_mgr.model.errors import DeviceError, UsageError
@@ -82,13 +84,15 @@ class Store:
         if len(store_id) != STORE_ID_SIZE:
             raise UsageError("bad store id", expected=f"{STORE_ID_SIZE} bytes", found=len(store_id))
         geometry = Geometry.of(device.size, device.block_size)
+        # Also above a root that leads nowhere: its block may refuse the erase, and be read at the next start.
+        highest = store_roots.highest_sequence(device)
         try:
-            history, highest = store_roots.find_history(device)
+            history, _ = store_roots.find_history(device)
         except (StoreMissing, StoreDamaged):
-            history, highest = [], 0
+            history = []
         if not history or history[0].root.geometry != geometry:
             store_roots.erase_roots(device)
-            history, highest = [], 0
+            history = []
         store = cls(device, store_id, geometry, history, highest)
         store._transact({}, {})
         store_roots.erase_roots(device, but=store._history[0].slot)
@@ -241,13 +245,7 @@ class Store:
         With `keep`, all other blobs leave the index; UsageError when one to keep is not stored. Keep what is
         still mounted: the places of the others are used again. Writes nothing when nothing changes.
         """
-        documents = dict(self._documents)
-        for name, value in changes.items():
-            check_document_name(name)
-            if value is None:
-                documents.pop(name, None)
-            else:
-                documents[name] = bytes(value)
+        documents = _changed(self._documents, changes)
         blobs = self._blobs
         if keep is not None:
             missing = sorted(digest for digest in set(keep) if digest not in blobs)
@@ -351,6 +349,46 @@ class Store:
 
     # Space and bytes
 
+    def check_room(self, lengths: Sequence[int], *commits: Mapping[str, bytes | None]) -> None:
+        """Whether new blobs of these lengths, put in this order, and then these commits would be taken.
+
+        Writes nothing; raises NoSpace. Not foreseen is flash that refuses a place on the way.
+        """
+        self._check_index_room(len(self._blobs) + len(lengths), commits)
+        now, soon = self._taken_by_blobs(), {*self._blobs.values(), *self._bad_extents()}
+        # What only older states refer to is given up at the first need, or by a commit on the way.
+        for first in (now, soon):
+            placed = self._places(lengths, first, self._blob_cursor)
+            cursor = placed[-1].end if placed else self._blob_cursor
+            placed += self._places(lengths[len(placed) :], soon.union(placed), cursor)
+            if len(placed) < len(lengths):
+                space = self.space()
+                raise NoSpace(
+                    "blobs do not fit",
+                    where="store",
+                    needed=sum(round_up(length, self._geometry.unit) for length in lengths),
+                    free=space.free,
+                    largest=space.largest,
+                )
+
+    def _check_index_room(self, blobs: int, commits: Iterable[Mapping[str, bytes | None]]) -> None:
+        limit, documents = store_places.max_snapshot(self._device, self._geometry), dict(self._documents)
+        for changes in ({}, *commits):
+            documents = _changed(documents, changes)
+            needed = snapshot_length(blobs, documents)
+            if needed > limit or blobs > MAX_BLOBS or len(documents) > MAX_DOCUMENTS:
+                raise NoSpace(
+                    f"index of {blobs} blobs and documents do not fit",
+                    where="store",
+                    needed=needed,
+                    free=limit,
+                    largest=limit,
+                )
+
+    def _places(self, lengths: Sequence[int], taken: Iterable[Extent], cursor: int) -> list[Extent]:
+        g = self._geometry
+        return place_all(lengths, taken, g.blobs_start, g.blobs_end, cursor, unit=g.unit)
+
     def _need_room(self, length: int, what: str) -> None:
         """Raise NoSpace unless there is a gap, or what only older states refer to would make one."""
         if round_up(length, self._geometry.unit) > self.space().largest:
@@ -382,11 +420,13 @@ class Store:
         raise self._no_space(length, what)
 
     def _taken_by_blobs(self) -> set[Extent]:
-        taken = set(self._blobs.values()) | self._bad_places
-        taken.update(store_places.bad_blocks(self._device, self._geometry))
+        taken = {*self._blobs.values(), *self._bad_extents()}
         for committed in self._history:
             taken.update(committed.snapshot.blobs.values())
         return taken
+
+    def _bad_extents(self) -> set[Extent]:
+        return self._bad_places.union(store_places.bad_blocks(self._device, self._geometry))
 
     def _need_certainty(self) -> None:
         if self._in_doubt:
@@ -395,3 +435,15 @@ class Store:
                 where="store",
                 hint="open the store again",
             )
+
+
+def _changed(documents: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """The documents after a commit. Raises UsageError for what may not be a name."""
+    after = dict(documents)
+    for name, value in changes.items():
+        check_document_name(name)
+        if value is None:
+            after.pop(name, None)
+        else:
+            after[name] = bytes(value)
+    return after

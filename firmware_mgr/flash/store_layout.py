@@ -45,6 +45,8 @@ SNAPSHOT_MAGIC = b"FWSNAP\x00\x01"
 FORMAT_VERSION = 1
 ROOT_SIZE = 164
 SEQUENCE_END = 1 << 63
+BLOB_SIZE = 48
+SNAPSHOT_HEAD = 24  # magic, sequence, both counts
 MAX_BLOBS = 65536
 MAX_DOCUMENTS = 4096
 STORE_ID_SIZE = 16
@@ -72,7 +74,7 @@ ROOT_CRC = Int32ul
 assert ROOT_BODY.sizeof() + ROOT_CRC.sizeof() == ROOT_SIZE
 
 BLOB = Struct("digest" / Bytes(32), "offset" / Int64ul, "length" / Int64ul)
-assert BLOB.sizeof() == 48
+assert BLOB.sizeof() == BLOB_SIZE
 DOCUMENT = Struct("name" / Prefixed(Int8ul, GreedyBytes), "value" / Prefixed(Int32ul, GreedyBytes))
 SNAPSHOT = Struct(
     "magic" / Const(SNAPSHOT_MAGIC),
@@ -198,6 +200,11 @@ class Root:
                     expected=f"{low} to {high}",
                     found=value,
                 )
+
+
+def snapshot_length(blobs: int, documents: Mapping[str, bytes]) -> int:
+    """Bytes of a snapshot with so many blobs."""
+    return SNAPSHOT_HEAD + BLOB_SIZE * blobs + sum(5 + len(n) + len(v) for n, v in documents.items())
 
 
 @dataclass(frozen=True, slots=True)

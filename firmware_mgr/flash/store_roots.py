@@ -75,6 +75,11 @@ def _check_unit(root: Root, unit: int) -> None:
         )
 
 
+def highest_sequence(device: FlashDevice) -> int:
+    """Of all valid roots, whether they lead to a snapshot or not; 0 without any."""
+    return max((r.root.sequence for r in read_ring(device) if r.root is not None), default=0)
+
+
 def read_snapshot(device: FlashDevice, root: Root) -> Snapshot:
     """The root's snapshot from its first good copy. Raises DeviceError when neither is good."""
     problems: list[str] = []
@@ -90,7 +95,7 @@ def read_snapshot(device: FlashDevice, root: Root) -> Snapshot:
 
 
 def find_history(device: FlashDevice) -> tuple[list[Committed], int]:
-    """Current and fallback (where there is one), and the highest sequence number seen.
+    """Current and fallback (where there is one), and the highest sequence of a valid root.
 
     Raises StoreMissing when no slot has the magic, StoreDamaged when no root leads to a snapshot.
     """

@@ -115,11 +115,13 @@ class FlashReport:
 class RootReport:
     """The newest root of trust that the card judges packages by, and its digest (SPEC-trust §3).
 
-    Version 0: a flat keyring, or nobody is trusted; then no chain can be followed.
+    Version 0: a flat keyring, or two roots that contradict each other; then no chain can be followed.
+    `trouble`: why nobody is trusted, in words; with a digest, a chain that holds that root mends it.
     """
 
     version: int
     digest: Digest | None = None
+    trouble: str = field(default="", metadata=since(2))
 
 
 @dataclass(frozen=True, slots=True)

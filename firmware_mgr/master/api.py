@@ -263,14 +263,19 @@ def _test_packages(wanted: SoftwareSet | None, master: Master) -> list[str]:
 
 def _trust_document(entry: Entry, master: Master) -> dict[str, Any]:
     """The root of trust in the wanted boot image: its version, and whether test packages are taken; and the
-    version that the card judges by, by its own word (0: a flat keyring).
+    version that the card judges by, by its own word (0: a flat keyring), and why it trusts nobody.
     """
     wanted, said = entry.record.wanted, None if entry.hello is None else entry.hello.root
     ref = None if wanted is None else wanted.boot_image
     image = next((one for one in master.roster.images if one.ref == ref), None)
     root = None if image is None or image.root is None else image.root["version"]
     takes_test = image is not None and image.takes_test
-    return {"root": root, "takes_test": takes_test, "card_root": None if said is None else said.version}
+    return {
+        "root": root,
+        "takes_test": takes_test,
+        "card_root": None if said is None else said.version,
+        "card_trouble": "" if said is None else said.trouble,
+    }
 
 
 def operation_document(operation: Operation, master: Master) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class Conversation:
             return
         if entry.link is not None and entry.link is not link:
             entry.link.drop()
+        if hello.root is not None and hello.root.trouble:
+            log.warning("slot %s: trusts nobody: %s", entry.slot, hello.root.trouble)
         entry.link, entry.hello = link, hello
         settings = self._engine.settings
         link.send(

@@ -26,7 +26,7 @@ def root_offer(chain: RootChain | None, said: RootReport | None) -> tuple[bytes,
     """What goes with an order to burn: the chain in pieces; nothing where it would tell the card nothing."""
     if chain is None or said is None or not would_follow(chain, said):
         return ()
-    if chain.newest.version == said.version:
+    if chain.newest.version == said.version and not said.trouble:
         return ()
     data = chain.encode()
     return tuple(data[at : at + CONTENT_PIECE] for at in range(0, len(data), CONTENT_PIECE))

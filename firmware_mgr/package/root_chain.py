@@ -26,6 +26,11 @@ MAX_CHAIN: Final = 512 * 1024
 MAX_ROOT: Final = 64 * 1024
 MAX_ROOTS: Final = 256
 SIGNATURE_SIZE: Final = 64
+#: What is left to do with a chain that has come to its end.
+BEGIN_ANEW: Final = (
+    "a chain ends there, and the site begins anew (SPEC-trust §1): fwmgr key root init, "
+    "fwmgr key root adopt --start-over, new boot images, fwmgr burn-all"
+)
 #: What a signature of a root begins with, so that it can be none of a package (SPEC-package §3).
 CONTEXT: Final = b"fwmgr root of trust, format 1\0"
 assert len(CONTEXT) == 30
@@ -76,7 +81,12 @@ class RootChain:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.roots) <= MAX_ROOTS:
-            raise RootRefused("not a chain of roots", expected=f"1 to {MAX_ROOTS}", found=len(self.roots))
+            raise RootRefused(
+                "not a chain of roots",
+                expected=f"1 to {MAX_ROOTS}",
+                found=len(self.roots),
+                hint=BEGIN_ANEW if self.roots else "",
+            )
         for before, after in pairwise((None, *self.roots)):
             assert after is not None
             _check_size(after)
@@ -84,10 +94,30 @@ class RootChain:
             _check_signatures(None if before is None else before.root, after)
         for index in range(len(self.roots) - 1):
             _check_reached(self._shortfalls(index), self.roots[index].root.version)
+        length = len(self.encode())
+        if length > MAX_CHAIN:
+            raise RootRefused(
+                "chain of roots is too long",
+                where=f"root of trust, version {self.newest.version}",
+                expected=f"{MAX_CHAIN} bytes at most",
+                found=length,
+                hint=BEGIN_ANEW,
+            )
 
     @property
     def newest(self) -> Root:
         return self.roots[-1].root
+
+    @property
+    def used(self) -> float:
+        """How much of what a chain may be this one is, from 0 to 1: of the bytes or of the versions."""
+        return max(len(self.encode()) / MAX_CHAIN, len(self.roots) / MAX_ROOTS)
+
+    @property
+    def versions_left(self) -> int:
+        """How many more versions fit that are as long as the newest."""
+        another = len(strict_json.encode(self.roots[-1].document()))
+        return min((MAX_CHAIN - len(self.encode())) // another, MAX_ROOTS - len(self.roots))
 
     @property
     def shortfalls(self) -> tuple[Shortfall, ...]:

@@ -62,8 +62,7 @@ BELIEVED: dict[str, tuple[RootChain | None, bytes | None, int]] = {
     "what is kept is of another authority": (SHORT, kept_of(LONG, THEIRS), 2),
     "a flat image meets what another authority's left": (None, kept_of(LONG, THEIRS), 0),
     "the site began anew": (ANEW, kept_of(LONG), 1),
-    "what is kept is damaged": (SHORT, flip(kept_of(LONG), 800), 2),
-    "what is kept is cut": (SHORT, kept_of(LONG)[:40], 2),
+    "what is kept is damaged and of another authority": (SHORT, flip(kept_of(LONG, THEIRS), 800), 2),
     "what is kept is empty": (SHORT, b"", 2),
 }
 
@@ -76,6 +75,7 @@ def test_the_newer_of_two_roots_is_believed_when(case: str) -> None:
         assert believed == Believed(FLAT)
         return
     assert isinstance(believed.trust, RootTrust) and believed.trust.root.version == version
+    assert believed.report().trouble == ""
     after = look(root, believed.document or kept)
     assert after.document is None, "what is to be kept is kept once"
 
@@ -83,11 +83,37 @@ def test_the_newer_of_two_roots_is_believed_when(case: str) -> None:
 def test_nobody_is_believed_when_two_roots_of_one_version_were_signed() -> None:
     believed = look(LONG, kept_of(FORK))
     assert isinstance(believed.trust, NobodyTrusted) and believed.document is None
+    assert "two different roots of trust" in believed.report().trouble
     for trust in (believed.trust, believed.trust.held()):
         with pytest.raises(PackageRefused, match="two different roots of trust"):
             trust.check_signatures({RELEASE.id: b""}, b"", "package web")
         with pytest.raises(PackageRefused, match="two different roots of trust"):
             trust.check_package(SignedPackage("web", "1", 0), [RELEASE.id], "package web")
+
+
+@pytest.mark.parametrize("root", [SHORT, LONG, None])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        flip(kept_of(LONG), 800),
+        kept_of(LONG)[:40],
+        kept_of(LONG)[:32],
+        kept_of(LONG).replace(b'"format":1', b'"format":2'),
+        kept_of(SHORT)[:32] + make_chain(R1, signers=[]).encode(),
+    ],
+    ids=["damaged", "cut", "empty", "of a later format", "a draft"],
+)
+def test_nobody_is_believed_when_what_is_kept_cannot_be_read(root: RootChain | None, kept: bytes) -> None:
+    """It may be newer than the boot image's, and know of a revocation."""
+    believed = look(root, kept)
+    assert isinstance(believed.trust, NobodyTrusted)
+    assert believed.document is None, "it is not overwritten"
+    with pytest.raises(PackageRefused, match="keeps cannot be read") as refused:
+        believed.trust.check_package(SignedPackage("web", "1", 0), [RELEASE.id], "package web")
+    assert refused.value.expected and refused.value.found and "burn-all" in refused.value.hint
+    report = believed.report()
+    assert "keeps cannot be read" in report.trouble
+    assert report.version == (0 if root is None else root.newest.version), "what a chain has to go on from"
 
 
 def test_a_damaged_root_in_a_boot_image_is_no_reason_to_look_at_its_keyring(tmp_path: Path) -> None:

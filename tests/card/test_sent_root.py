@@ -207,3 +207,74 @@ def test_power_that_fails_while_a_root_is_kept_leaves_the_old_or_the_new_one(car
         card.restart(device)
         assert card.version == 3, case
     assert versions == {2, 3}
+
+
+# What is kept cannot be read
+
+
+def spoiled(card: Card) -> bytes:
+    """The card restarts, and what it keeps is of a later format; that document."""
+    kept = (Digest.of(AUTHORITY).to_bytes() + LONG.encode()).replace(b'"format":1', b'"format":2')
+    card.state.commit({ROOT_DOCUMENT: kept})
+    card.restart()
+    return kept
+
+
+def trusts_nobody(card: Card) -> bool:
+    try:
+        card.keeper.trust.check_package(WEB, [SECOND.id], "")
+    except PackageRefused:
+        return True
+    return False
+
+
+def test_an_unreadable_root_stays_until_a_chain_from_the_boot_images_root_is_validated(card: Card) -> None:
+    kept = spoiled(card)
+    for _ in range(2):
+        assert trusts_nobody(card) and card.keeper.report().trouble
+        card.keeper.keep()  # as at a validation
+        assert card.state.document(ROOT_DOCUMENT) == kept
+        card.restart()
+    assert card.keeper.follow(LONG.encode())
+    assert not trusts_nobody(card) and card.keeper.report().trouble == ""
+    assert card.state.document(ROOT_DOCUMENT) == kept, "a trial leaves it as it is"
+    card.restart()
+    assert trusts_nobody(card), "and is over with the power"
+    assert card.keeper.follow(LONG.encode())
+    card.keeper.keep()
+    card.restart()
+    assert card.version == 3 and not trusts_nobody(card)
+
+
+def test_an_unreadable_root_is_mended_by_the_very_chain_of_the_boot_image(card: Card) -> None:
+    spoiled(card)
+    assert card.keeper.follow(SHORT.encode())
+    assert card.version == 2 and not trusts_nobody(card)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_does_not_go_on_from_the_boot_images_root_mends_nothing(card: Card, lie: str) -> None:
+    kept, (sent, words) = spoiled(card), LIES[lie]
+    with pytest.raises(RootRefused, match=words) as refused:
+        card.keeper.follow(sent())
+    assert "goes on trusting nobody" in refused.value.hint
+    assert trusts_nobody(card)
+    assert card.state.document(ROOT_DOCUMENT) == kept
+
+
+def test_power_that_fails_while_an_unreadable_root_is_replaced_leaves_it_or_the_new_one(card: Card) -> None:
+    spoiled(card)
+    contents = card.device.contents()
+
+    def act(device: MemoryDevice) -> None:
+        card.restart(device)
+        card.keeper.follow(LONG.encode())
+        card.keeper.keep()
+
+    outcomes = set()
+    for device, case in every_cut(copied_from(contents), act, 3):
+        card.restart(device)
+        nobody = trusts_nobody(card)
+        outcomes.add(nobody)
+        assert nobody or card.version == 3, case
+    assert outcomes == {True, False}

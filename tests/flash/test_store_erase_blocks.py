@@ -192,6 +192,44 @@ def test_a_block_that_refuses_at_any_operation_is_passed_over(
             assert len(marked) == len(SMALL_BAD) + 1, f"operation {n} refused"
 
 
+def _store_that_is(size: int) -> NorTwin:
+    """A chip of 48 blocks whose store takes the first `size` of them and is some transactions old."""
+    chip = NorTwin(ChipGeometry(48 * 64 * KIB, 64 * KIB, 512))
+    store = Store.format(Window(EraseBlockDevice(chip), 0, size * 64 * KIB), store_id=ID)
+    for n in range(4):
+        store.commit({"set/committed": b"%d" % n})
+    return chip
+
+
+def _damaged() -> NorTwin:
+    """No root leads to a snapshot."""
+    chip = _store_that_is(48)
+    g = Geometry.of(48 * 64 * KIB, 64 * KIB)
+    for zone in g.zones:
+        for offset in range(zone, zone + g.zone_size, g.unit):
+            chip.flip_bit(offset + 3, 1)
+    return chip
+
+
+def _of_a_smaller_partition() -> NorTwin:
+    return _store_that_is(40)
+
+
+@pytest.mark.parametrize("before", [_damaged, _of_a_smaller_partition])
+def test_an_old_root_whose_block_refuses_the_erase_counts_no_more(before: Callable[[], NorTwin]) -> None:
+    """NOR keeps no marks: the block is read again at the next start."""
+    base = before()
+    for n in range(1, _operations(base, make_store) + 1):
+        chip = base.clone()
+        chip.refuse(n)
+        make_store(chip)
+        store = opened(chip)
+        assert store.store_id == OTHER_ID and view(store) == ({}, frozenset()), f"operation {n} refused"
+        for number in range(SLOTS + 1):
+            store.commit({"n": b"%d" % number})
+        assert opened(chip).document("n") == b"%d" % SLOTS, f"operation {n} refused"
+
+
 def test_a_large_blob_goes_on_elsewhere_with_what_was_written_of_it() -> None:
     for n in range(1, 24):
         chip = nand()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from firmware_mgr.cli.cards import _trust_text
 from firmware_mgr.link import messages as m
 from firmware_mgr.link.service import CONTENT_PIECE
+from firmware_mgr.master.api import card_document
 from firmware_mgr.master.believed import check_trusted, running_warnings
 from firmware_mgr.master.documents import ImageRecord
 from firmware_mgr.master.root_offer import root_offer, would_follow
@@ -45,6 +47,18 @@ def said(root_of: RootChain, version: int) -> m.RootReport:
 OFFERS: dict[str, tuple[RootChain | None, m.RootReport | None, bool, bool]] = {
     "an older root of the site's": (SITE, said(SITE, 1), True, True),
     "the site's newest": (SITE, said(SITE, 2), True, False),
+    "the site's newest, and what it keeps cannot be read": (
+        SITE,
+        replace(said(SITE, 2), trouble="unreadable"),
+        True,
+        True,
+    ),
+    "a flat keyring, and what it keeps cannot be read": (
+        SITE,
+        m.RootReport(0, trouble="unreadable"),
+        False,
+        False,
+    ),
     "a newer one than the site's": (make_chain(R1), said(SITE, 2), False, False),
     "another line": (SITE, said(ANEW, 1), False, False),
     "another root of a version": (SITE, m.RootReport(1, Digest.of(b"another")), False, False),
@@ -128,3 +142,21 @@ async def test_an_agent_that_does_not_say_its_root_is_sent_none(tmp_path: Path, 
         (_, burn) = await card.hello()
         assert isinstance(burn, m.Burn) and burn.root == ()
         assert ("root" in m.to_document(burn, protocol)) is (protocol == 2)
+
+
+async def test_a_card_that_trusts_nobody_is_shown_to_the_person_who_asks(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        rack.roots = SITE
+        card = TwinCard(rack, 1)
+        card.root = replace(said(SITE, 2), trouble="the root of trust that the card keeps cannot be read")
+        await rack.master.want(SlotId(1), "1", ["web=1.0"])
+        (_, burn) = await card.hello()
+        assert isinstance(burn, m.Burn) and b"".join(burn.root) == SITE.encode()
+        document = card_document(rack.master.roster.get(SlotId(1)), rack.master)
+        assert "THE CARD TRUSTS NOBODY: the root of trust that the card keeps cannot" in _trust_text(
+            document["trust"]
+        )
+        flash = burned(burn.wanted, "a")
+        await card.report(m.Stored(burn.wanted.digest, 1, 2, "a", False, 1.0, flash, said(SITE, 2)))
+        document = card_document(rack.master.roster.get(SlotId(1)), rack.master)
+        assert document["trust"]["card_trouble"] == ""

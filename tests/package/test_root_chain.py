@@ -393,3 +393,24 @@ def test_keys_that_release_and_keys_that_test_are_apart() -> None:
 def test_a_key_has_a_window_that_begins_before_it_ends() -> None:
     with pytest.raises(UsageError, match="window"):
         ListedKey(ALICE.public, "alice", 10, 10)
+
+
+def test_a_chain_that_could_not_be_read_again_is_not_made() -> None:
+    """And how many more versions fit is known before, to the last one."""
+    minimums = {f"package-{number:04}": "1.2.3-4+deb12u1" for number in range(1000)}
+    chain = make_chain(replace(ONE, minimum_versions=minimums))
+    left = chain.versions_left
+    assert 5 < left < 20 and 0 < chain.used < 0.2
+    roots = [replace(make_root(version), minimum_versions=minimums) for version in range(1, left + 3)]
+    for version in range(2, left + 2):
+        chain = make_chain(*roots[:version])
+        assert RootChain.decode(chain.encode()) == chain
+    assert chain.versions_left == 0 and 0.9 < chain.used <= 1
+    with pytest.raises(RootRefused, match="chain of roots is too long") as refused:
+        make_chain(*roots)
+    assert refused.value.expected and refused.value.found and "--start-over" in refused.value.hint
+
+
+def test_short_roots_end_by_their_number() -> None:
+    chain = make_chain(*(make_root(version) for version in range(1, 101)))
+    assert (chain.versions_left, chain.used) == (MAX_ROOTS - 100, 100 / MAX_ROOTS)

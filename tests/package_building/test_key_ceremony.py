@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from firmware_mgr.cli.main import app
 from firmware_mgr.lab.sim.software import web_package
 from firmware_mgr.master.site import MasterPaths
 from firmware_mgr.model.errors import FwmgrError, UsageError
+from firmware_mgr.package.root import RootRefused
+from firmware_mgr.package.root_chain import RootChain
 from firmware_mgr.package.trust import Role
-from tests.package.roots import STRANGER
+from firmware_mgr.packaging.root_drafts import sign
+from tests.package.roots import ALICE, BOB, STRANGER, make_chain, make_root
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "OPERATING.md"
 PASSPHRASE = "correct horse battery staple"
@@ -160,3 +164,23 @@ def test_a_moment_is_a_day_a_time_or_seconds(desk: Path, text: str) -> None:
     fwmgr("key", "new", "keeper", "--dir", "keys")
     fwmgr("key", "root", "init", "root.json", "--root", "keys/keeper.pem")
     assert refused("key", "root", "earliest", "root.json", text).what == "not a moment"
+
+
+def test_the_end_of_a_chain_is_announced_and_no_draft_is_written_beyond_it(desk: Path) -> None:
+    minimums = {f"package-{number:04}": "1.2.3-4+deb12u1" for number in range(1000)}
+    Path("root.json").write_bytes(make_chain(replace(make_root(), minimum_versions=minimums)).encode())
+    warned, file = [], "root.json"
+    while True:
+        version = len(RootChain.decode(Path(file).read_bytes()).roots) + 1
+        done = ask("key", "root", "earliest", file, "@1", "--out", f"root-{version}.json")
+        if done.exit_code:
+            break
+        file = f"root-{version}.json"
+        warned.append("more versions like this one fit" in done.stderr)
+        draft = RootChain.decode(Path(file).read_bytes())
+        Path(file).write_bytes(sign(draft, [ALICE, BOB]).encode())
+    assert isinstance(done.exception, RootRefused) and "--start-over" in done.exception.hint
+    assert not Path(f"root-{version}.json").exists()
+    assert not warned[0] and warned[-3:] == [True] * 3 and warned == sorted(warned)
+    assert "more versions like this one fit" in fwmgr("key", "root", "show", file).replace("\n", " ")
+    assert json.loads(fwmgr("key", "root", "show", file, "--json"))["versions_left"] == 0

@@ -240,6 +240,7 @@ def test_test_packages_are_for_cards_and_masters_that_take_them(site: Site) -> N
         "root": 1,
         "takes_test": True,
         "card_root": 1,
+        "card_trouble": "",
     }
     shown = site.show(SLOT)
     assert "web 3.0 TEST" in shown and "takes TEST packages" in shown
