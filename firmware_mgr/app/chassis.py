@@ -84,7 +84,11 @@ class BoardMachines:
             qemu = QemuBoard.of(load_board(board), memory_mib=plan.memory_mib)
             _check_firmware(qemu)
             self._machines[qemu.name] = QemuMachines(
-                qemu, plan.paths.slot, capture=plan.capture, backplane=plan.backplane
+                qemu,
+                plan.paths.slot,
+                capture=plan.capture,
+                backplane=plan.backplane,
+                record_writes=plan.record_writes,
             )
             return qemu.name
         return board

@@ -62,6 +62,9 @@ def up(
     capture: Annotated[
         bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
     ] = False,
+    record_writes: Annotated[
+        bool, typer.Option("--record-writes", help="Log every write to each card's flash.")
+    ] = False,
     memory: Annotated[int | None, typer.Option(help="MiB for each card, instead of the board's.")] = None,
     pristine: Annotated[bool, typer.Option("--pristine", help="Blank every card's flash.")] = False,
     sim: Annotated[
@@ -84,6 +87,7 @@ def up(
         pristine=pristine,
         rootless=rootless or os.geteuid() != 0,
         sim=sim,
+        record_writes=record_writes,
     )
     status = asyncio.run(bring_up(plan).status())
     shape = f"{cards} slots" if shelves == 1 else f"{shelves} shelves of {cards} slots"

@@ -109,6 +109,9 @@ class SlotPaths:
     def capture(self, power_on_count: int) -> Path:
         return self.directory / f"net-{power_on_count}.pcap"
 
+    def writes(self, power_on_count: int) -> Path:
+        return self.directory / f"writes-{power_on_count}.log"
+
 
 @dataclass(frozen=True, slots=True)
 class ChassisPlan:
@@ -118,7 +121,7 @@ class ChassisPlan:
     paths of board files, dealt out to the slots in turn. `address` is the master's on the backplane, with
     prefix length. `memory_mib` None means the board's own. `rootless` asks for a user namespace. Without a
     `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7). `sim`: cards are
-    in-process twins (docs/SIM.md).
+    in-process twins (docs/SIM.md). `record_writes`: what each power-on writes to flash is logged.
     """
 
     directory: Path
@@ -133,6 +136,7 @@ class ChassisPlan:
     pristine: bool = False
     rootless: bool = False
     sim: bool = False
+    record_writes: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.cards <= LARGEST_NUMBER:
@@ -164,10 +168,11 @@ class ChassisPlan:
             raise UsageError(
                 "too little memory for a card", expected="128 MiB or more", found=self.memory_mib
             )
-        if self.sim and (self.capture or not self.backplane or self.memory_mib is not None):
+        only_machines = self.capture or self.record_writes or self.memory_mib is not None
+        if self.sim and (only_machines or not self.backplane):
             raise UsageError(
                 "in-process cards have no taps, no memory of their own, and always know their slot",
-                expected="--sim without --capture, --no-backplane and --memory",
+                expected="--sim without --capture, --record-writes, --no-backplane and --memory",
             )
         if not self.directory.is_absolute():
             raise UsageError("the chassis directory is not absolute", found=self.directory)
@@ -205,6 +210,7 @@ class ChassisPlan:
             "pristine": self.pristine,
             "rootless": self.rootless,
             "sim": self.sim,
+            "record_writes": self.record_writes,
         }
 
     @classmethod

@@ -32,7 +32,7 @@ def test_mac_address_has_no_room_for_slot_256() -> None:
 
 
 def test_plan_survives_its_document() -> None:
-    one = plan(cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True)
+    one = plan(cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True, record_writes=True)
     assert ChassisPlan.from_document(one.document()) == one
 
 

@@ -18,6 +18,7 @@ from tests.scenarios.capture import Packet, read_packets
 from tests.scenarios.rig import Rig
 from tests.scenarios.snapshots import Snapshot
 from tests.scenarios.software import Site, fwmgr
+from tests.scenarios.variables import Watch, keep_logs
 
 #: The burn-all's document, in the folder of a burned rig.
 OPERATION = "operation.json"
@@ -25,9 +26,13 @@ OPERATION = "operation.json"
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """`operation` is the burn-all's document; the captures are of each card's two power-ons in it."""
+    """`operation` is the burn-all's document; the captures are of each card's two power-ons in it.
+
+    `folder` holds all of it, also what was recorded of the cards' flash.
+    """
 
     rig: Rig
+    folder: Path
     site: Site
     fresh: Snapshot
     burned: Snapshot
@@ -72,7 +77,7 @@ def provision(rig: Rig, folder: Path, cache: BurnedCache | None = None) -> Provi
     `folder` is empty; it gets the site, the copies, the operation and the captures.
     """
     cache = cache or BurnedCache()
-    key = burned_key(rig.plan.boards, len(rig.slots))
+    key = burned_key(rig.plan.boards, len(rig.slots), record_writes=rig.plan.record_writes)
     rig.up()
     if not cache.take(key, folder):
         _burn(rig, folder)
@@ -82,7 +87,7 @@ def provision(rig: Rig, folder: Path, cache: BurnedCache | None = None) -> Provi
         {slot: read_packets(_capture(folder, slot, number)) for slot in rig.slots} for number in (1, 2)
     ]
     fresh, burned = Snapshot(folder / "fresh"), Snapshot(folder / "burned")
-    return Provisioned(rig, Site(folder / "site"), fresh, burned, operation, packets[0], packets[1])
+    return Provisioned(rig, folder, Site(folder / "site"), fresh, burned, operation, packets[0], packets[1])
 
 
 def _burn(rig: Rig, folder: Path) -> None:
@@ -95,16 +100,23 @@ def _burn(rig: Rig, folder: Path) -> None:
     rig.stop_master()
     Snapshot(folder / "fresh").take(rig)
     rig.start_master()
-    operation = rig.wait_burned(rig.burn_all())
-    for slot in rig.slots:
-        rig.wait_in_service(slot)
-    rig.stop_master()
-    rig.all_off()
+    with Watch([(rig.paths(slot), recorded_folder(folder, slot)) for slot in rig.slots]):
+        operation = rig.wait_burned(rig.burn_all())
+        for slot in rig.slots:
+            rig.wait_in_service(slot)
+        rig.stop_master()
+        rig.all_off()
     Snapshot(folder / "burned").take(rig)
     (folder / OPERATION).write_text(json.dumps(operation))
     for slot in rig.slots:
         for number in (1, 2):
             shutil.copyfile(rig.paths(slot).capture(number), _capture(folder, slot, number))
+        keep_logs(rig.paths(slot), recorded_folder(folder, slot), 1)
+
+
+def recorded_folder(folder: Path, slot: SlotId) -> Path:
+    """The logs of all writes to this card's flash, and its firmware's variables, if they were recorded."""
+    return folder / f"recorded-{slot.number}"
 
 
 def _capture(folder: Path, slot: SlotId, number: int) -> Path:

@@ -1,0 +1,41 @@
+"""Disk images of legal cuts of a real burn boot: a sample; `tools/recorded-cuts` does many more of the same.
+
+The record is that of the burn with which the shared rig begins.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from firmware_mgr.model.ids import SlotId
+from tests.scenarios.conftest import SEED
+from tests.scenarios.provisioned import Provisioned
+from tests.scenarios.recorded_burns import of_rig, wanted_first
+from tests.scenarios.recorded_campaign import DEADLINES
+from tests.scenarios.recorded_cuts import CardRecord, Outcome, undergo
+from tests.scenarios.rig import Rig
+
+pytestmark = pytest.mark.qemu
+
+#: Cuts of each card of the rig: the two aarch64 ones and the x86_64 one.
+CUTS = {SlotId(1): 2, SlotId(4): 1, SlotId(3): 2}
+
+
+def test_every_image_of_a_cut_comes_back_whole_and_is_burned_to_the_end(
+    provisioned: Provisioned, fresh: Rig
+) -> None:
+    records = {record.slot: record for record in of_rig(provisioned, list(CUTS))}
+    assert {record.board for record in records.values()} == {"qemu-aarch64", "qemu-x86_64"}
+    for record in records.values():
+        record.check_ends(provisioned.burned.flash(record.slot))
+    fresh.start_master(*DEADLINES)
+    for slot in CUTS:
+        fresh.want(slot, wanted_first(provisioned, slot).image)
+
+    def work(slot: SlotId) -> list[Outcome]:
+        record: CardRecord = records[slot]
+        wanted = wanted_first(provisioned, slot)
+        return [undergo(fresh, record, cut, SEED, wanted) for cut in record.chosen(SEED, CUTS[slot])]
+
+    outcomes = [one for each in fresh.side_by_side(work, list(CUTS)) for one in each]
+    assert len(outcomes) == 5
