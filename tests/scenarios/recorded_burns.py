@@ -22,7 +22,6 @@ from tests.scenarios.recorded_cuts import PRISTINE, UPDATE, CardRecord, Wanted
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import PACKAGE, fwmgr
 from tests.scenarios.variables import Watch, keep_logs
-from tests.scenarios.words import IN_SERVICE
 
 PAGE = "This card is in service"
 #: The new set: other boot images, and another version of the package with another page.
@@ -30,6 +29,9 @@ NEW_VERSION = "recorded-update"
 NEW_PACKAGE = "9.9.9"
 NEW_PAGE = "This card serves the new set"
 _WANTED = "wanted.json"
+#: Four machines on two processors take turns: a card is not late for that.
+DEADLINES = ("--deadlines", '{"booting": 600, "netbooting": 600, "agent_up": 300, "validated": 300}')
+PATIENCE = 1800.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Records:
         """Burn the cards of this rig, which is not up yet, and bring them to the new set, all recorded."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._rig.mkdir(parents=True)
-        provisioned = provision(rig, self._rig)
+        provisioned = provision(rig, self._rig, within=PATIENCE, options=DEADLINES)
         wanted = {f"{PRISTINE} {slot}": wanted_first(provisioned, slot) for slot in rig.slots}
         for slot in rig.slots:
             self.of(PRISTINE, slot).check_ends(provisioned.burned.flash(slot))
@@ -102,7 +104,7 @@ class Records:
             provisioned.site.build_image(self._image(board), version=NEW_VERSION, board=board)
         source = self._update / "lighttpd"
         shutil.copytree(PACKAGE, source)
-        version = load_manifest(PACKAGE / "manifest.toml").version
+        version = load_manifest(PACKAGE / "manifest.toml").package.version
         _replace(source / "manifest.toml", f'"{version}"', f'"{NEW_PACKAGE}"')
         _replace(source / "index.html", PAGE, NEW_PAGE)
         fwmgr("package", "build", source, "--key", provisioned.site.key, "--out", self._package)
@@ -120,13 +122,13 @@ class Records:
             rig.post("/v1/card/want", wish)
         rig.stop_master()
         shutil.copytree(rig.master.directory, self.master(UPDATE))
-        rig.start_master()
+        rig.start_master(*DEADLINES)
         first = {slot: rig.power_ons(slot) + 1 for slot in rig.slots}
         with Watch([(rig.paths(slot), recorded_folder(self._update, slot)) for slot in rig.slots]):
             for slot in rig.slots:
                 rig.power(slot, PowerAction.ON)
             for slot in rig.slots:
-                rig.wait_booted(slot, NEW_VERSION, 2 * IN_SERVICE)
+                rig.wait_booted(slot, NEW_VERSION, PATIENCE)
                 assert NEW_PAGE in rig.page(slot)
             rig.stop_master()
             rig.all_off()
@@ -137,7 +139,7 @@ class Records:
 
 def wanted_first(provisioned: Provisioned, slot: SlotId) -> Wanted:
     """The set that the rig's cards are burned with first."""
-    version = load_manifest(PACKAGE / "manifest.toml").version
+    version = load_manifest(PACKAGE / "manifest.toml").package.version
     return Wanted(provisioned.image(slot).manifest.version, f"lighttpd={version}", PAGE)
 
 

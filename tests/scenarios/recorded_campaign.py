@@ -26,7 +26,7 @@ from tests.flash.recorded.cuts import phase_of
 from tests.flash.recorded.phases import Phase
 from tests.flash.recorded.view import NEW, OLD
 from tests.scenarios.burned_cache import burned_key
-from tests.scenarios.recorded_burns import Records
+from tests.scenarios.recorded_burns import DEADLINES, Records
 from tests.scenarios.recorded_cuts import NETWORK, PRISTINE, UPDATE, CardRecord, Outcome, Stopped, undergo
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP
@@ -34,8 +34,6 @@ from tests.scenarios.software import TOP
 BOARDS = ("qemu-aarch64", "qemu-x86_64")
 KEPT = TOP / "var" / "recorded-cuts"
 COUNT = 100
-#: Four machines on two processors take turns: a card is not late for that.
-DEADLINES = ("--deadlines", '{"booting": 300, "netbooting": 300, "agent_up": 180, "validated": 180}')
 
 
 def say(text: str) -> None:

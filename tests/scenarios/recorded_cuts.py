@@ -38,7 +38,7 @@ from tests.scenarios.variables import Watched, logs_in, power_on_of
 PRISTINE, UPDATE = "pristine", "update"
 NETWORK = "network"
 #: Netboot, a burn, a reset and a start from flash, beside three other cards on a busy host.
-WAY_BACK = 600.0
+WAY_BACK = 1800.0
 #: States in which the master has read a card's hello, and what it said of its flash.
 _HEARD = ("burning", "stored", "ready", "validated", "in service", "held")
 

@@ -10,8 +10,7 @@ import pytest
 from firmware_mgr.model.ids import SlotId
 from tests.scenarios.conftest import SEED
 from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.recorded_burns import of_rig, wanted_first
-from tests.scenarios.recorded_campaign import DEADLINES
+from tests.scenarios.recorded_burns import DEADLINES, of_rig, wanted_first
 from tests.scenarios.recorded_cuts import CardRecord, Outcome, undergo
 from tests.scenarios.rig import Rig
 
