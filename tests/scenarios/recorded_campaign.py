@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,11 +23,10 @@ from firmware_mgr.model.errors import FwmgrError
 from firmware_mgr.model.ids import SlotId
 from tests.flash.powercut.bench import Cut, read_cuts
 from tests.flash.recorded.cuts import phase_of
-from tests.flash.recorded.phases import Phase
-from tests.flash.recorded.view import NEW, OLD
 from tests.scenarios.burned_cache import burned_key
 from tests.scenarios.recorded_burns import DEADLINES, Records
-from tests.scenarios.recorded_cuts import NETWORK, PRISTINE, UPDATE, CardRecord, Outcome, Stopped, undergo
+from tests.scenarios.recorded_cuts import PRISTINE, UPDATE, CardRecord, Outcome, Stopped, undergo
+from tests.scenarios.recorded_report import Failed, again, table
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import TOP
 
@@ -39,15 +38,6 @@ COUNT = 100
 def say(text: str) -> None:
     sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stdout.flush()
-
-
-@dataclass(frozen=True)
-class Failed:
-    record: str
-    board: str
-    cut: str
-    phase: str
-    what: str
 
 
 @dataclass
@@ -153,74 +143,6 @@ class Campaign:
                 say(f"{head} {name} ({one.phase}) FAILED: {one.what}\n  again: {again(one, self._seed)}")
 
 
-def again(one: Failed, seed: int) -> str:
-    return f"tools/recorded-cuts --seed {seed} --only '{one.record} {one.cut}'"
-
-
-# The report
-
-
-def table(outcomes: Sequence[Outcome], failures: Sequence[Failed]) -> str:
-    """A row for each board, kind of record and phase; and the sums."""
-    head = ("board", "record", "phase", "cuts", "old", "new", "network", "nothing", "packages", "image")
-    rows: list[tuple[str, ...]] = [(*head, "median s", "longest s", "failed")]
-    boards = sorted({one.board for one in (*outcomes, *failures)})
-    for board in boards:
-        for kind in (PRISTINE, UPDATE):
-            for phase in Phase:
-                rows += _row(outcomes, failures, board, kind, phase)
-        rows += _row(outcomes, failures, board)
-    rows += _row(outcomes, failures)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
-
-
-def _row(
-    outcomes: Sequence[Outcome],
-    failures: Sequence[Failed],
-    board: str | None = None,
-    kind: str | None = None,
-    phase: Phase | None = None,
-) -> list[tuple[str, ...]]:
-    def mine(one: Outcome | Failed) -> bool:
-        return (
-            (board is None or one.board == board)
-            and (kind is None or one.record.startswith(kind))
-            and (phase is None or one.phase == phase.value)
-        )
-
-    good, bad = [one for one in outcomes if mine(one)], [one for one in failures if mine(one)]
-    if not good and not bad:
-        return []
-
-    def count(which: Callable[[Outcome], bool]) -> str:
-        return str(sum(map(which, good)))
-
-    seconds = [one.seconds for one in good] or [0.0]
-    return [
-        (
-            board or "all",
-            kind or "",
-            phase.value if phase is not None else "",
-            str(len(good) + len(bad)),
-            count(lambda one: one.source == OLD),
-            count(lambda one: one.source == NEW),
-            count(lambda one: one.source == NETWORK),
-            count(lambda one: not one.boot_written and not one.package_written),
-            count(lambda one: bool(one.package_written)),
-            count(lambda one: bool(one.boot_written)),
-            f"{statistics.median(seconds):.0f}",
-            f"{max(seconds):.0f}",
-            str(len(bad)),
-        )
-    ]
-
-
-# The command
-
-
 def _only(text: str) -> tuple[str, SlotId, Cut]:
     kind, slot, cut = text.split()
     (one,) = read_cuts(cut)
@@ -259,6 +181,9 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="go on where this seed was interrupted")
     parser.add_argument("--only", type=_only, metavar="STATE", help="one cut, such as 'update 2 310.torn.77'")
     options = parser.parse_args()
+    # Whoever ends it in whatever way: machines are not left behind. A shell's `&` would have Ctrl-C ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     boards = tuple(options.board or BOARDS)
     folder = KEPT / burned_key(boards, options.cards, record_writes=True)
     slots = [SlotId(number + 1) for number in range(options.cards)]

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.flash.powercut.medium import Medium
-from tests.scenarios.recorded_campaign import Failed, Journal, again, table
+from tests.scenarios.recorded_campaign import Journal
 from tests.scenarios.recorded_cuts import Outcome, lay
+from tests.scenarios.recorded_report import Failed, again, table
 from tests.scenarios.variables import Span, Watched, logs_in
 
 OUTCOME = Outcome("update 2", "x", "7.torn.1", "store, index", "…", "old", False, 2, 0, 512, 40.0)
