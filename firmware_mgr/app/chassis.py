@@ -89,6 +89,7 @@ class BoardMachines:
                 capture=plan.capture,
                 backplane=plan.backplane,
                 clock_of=plan.clock_of,
+                record_writes=plan.record_writes,
             )
             return qemu.name
         return board

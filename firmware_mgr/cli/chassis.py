@@ -63,6 +63,9 @@ def up(
     capture: Annotated[
         bool, typer.Option("--capture", help="Write each card's frames to pcap files.")
     ] = False,
+    record_writes: Annotated[
+        bool, typer.Option("--record-writes", help="Log every write to each card's flash.")
+    ] = False,
     memory: Annotated[int | None, typer.Option(help="MiB for each card, instead of the board's.")] = None,
     clock: Annotated[
         list[str] | None,
@@ -94,6 +97,7 @@ def up(
         rootless=rootless or os.geteuid() != 0,
         sim=sim,
         clocks=tuple(map(moment, clock or ["@0"])),
+        record_writes=record_writes,
     )
     status = asyncio.run(bring_up(plan).status())
     shape = f"{cards} slots" if shelves == 1 else f"{shelves} shelves of {cards} slots"

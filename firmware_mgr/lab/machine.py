@@ -19,6 +19,8 @@ from firmware_mgr.model.ids import MacAddress, SlotId
 TRANSLATION_CACHE_MIB = 256
 #: The size of each pflash of QEMU's virt machine, which refuses a smaller file.
 VIRT_PFLASH_BYTES = 64 << 20
+#: Recorded writes are in units of the flash's own blocks.
+LOGGED_SECTOR = 512
 #: U-Boot 2023.01 reads byte 0 of a legacy virtio device's configuration whatever offset it asks for
 #: (drivers/virtio/virtio_pci_legacy.c), so that every card would be 52:52:52:52:52:52: no legacy mode then.
 MODERN = "disable-legacy=on"
@@ -79,9 +81,10 @@ class Wiring:
     """What is particular to one power-on of one slot.
 
     `second_flash` is the chip beside the firmware: U-Boot's environment, in which the lever is set, or UEFI's
-    variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames. Without
-    a `backplane` the card cannot read its slot. `clock` is what its clock shows, in seconds since 1970; one
-    without a clock of its own starts at 0. On `console` and `qmp` somebody listens already.
+    variables. `network_first` is UEFI's lever. `capture` is the file that takes the card's frames, `writes`
+    the empty one that takes a log of what is written to its flash. Without a `backplane` the card
+    cannot read its slot. `clock` is what its clock shows, in seconds since 1970; one without a clock of its
+    own starts at 0. On `console` and `qmp` somebody listens already.
     """
 
     slot: SlotId
@@ -95,6 +98,7 @@ class Wiring:
     capture: Path | None = None
     backplane: bool = True
     clock: int = 0
+    writes: Path | None = None
 
 
 def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
@@ -112,7 +116,7 @@ def command_line(board: QemuBoard, wiring: Wiring) -> list[str]:
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,path={_value(wiring.qmp)},server=off"),
         *("-mon", "chardev=qmp,mode=control"),
-        *("-drive", f"if=none,id=flash,format=raw,cache=writeback,file={_value(wiring.flash)}"),
+        *("-drive", f"if=none,id=flash,{_flash(wiring)}"),
         *("-device", f"virtio-blk-pci,{MODERN},drive=flash"),
         *("-netdev", _tap(wiring)),
         *("-device", f"virtio-net-pci,{MODERN},netdev=backplane,mac={wiring.mac},romfile={lever}"),
@@ -133,6 +137,18 @@ def _firmware(board: QemuBoard, wiring: Wiring) -> list[str]:
         return ["-bios", str(board.firmware), "-drive", f"{second},readonly=on"]
     first = f"if=pflash,unit=0,format=raw,readonly=on,file={_value(board.firmware)}"
     return ["-drive", first, "-drive", second]
+
+
+def _flash(wiring: Wiring) -> str:
+    """The card's flash; recorded, behind the filter that logs each write and flush before it goes on."""
+    if wiring.writes is None:
+        return f"format=raw,cache=writeback,file={_value(wiring.flash)}"
+    # The log need not survive the host: its own flushes would only cost time.
+    return (
+        f"driver=blklogwrites,cache=writeback,file.driver=file,file.filename={_value(wiring.flash)},"
+        f"log.driver=file,log.filename={_value(wiring.writes)},log.cache.no-flush=on,"
+        f"log-sector-size={LOGGED_SECTOR}"
+    )
 
 
 def _tap(wiring: Wiring) -> str:

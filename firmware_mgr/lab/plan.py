@@ -111,6 +111,9 @@ class SlotPaths:
     def capture(self, power_on_count: int) -> Path:
         return self.directory / f"net-{power_on_count}.pcap"
 
+    def writes(self, power_on_count: int) -> Path:
+        return self.directory / f"writes-{power_on_count}.log"
+
 
 @dataclass(frozen=True, slots=True)
 class ChassisPlan:
@@ -122,6 +125,7 @@ class ChassisPlan:
     `backplane` no card can read its slot, and nobody is told which card sits where (R-1.7). `sim`: cards are
     in-process twins (docs/SIM.md). `clocks` are what cards' clocks show when their power comes, in seconds
     since 1970, dealt out to the slots in turn.
+    in-process twins (docs/SIM.md). `record_writes`: what each power-on writes to flash is logged.
     """
 
     directory: Path
@@ -137,6 +141,7 @@ class ChassisPlan:
     rootless: bool = False
     sim: bool = False
     clocks: tuple[int, ...] = (0,)
+    record_writes: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.cards <= LARGEST_NUMBER:
@@ -173,10 +178,10 @@ class ChassisPlan:
                 "not what a clock can show", expected="moments of the years 1970 to 9999", found=self.clocks
             )
         own = self.memory_mib is not None or any(self.clocks)
-        if self.sim and (self.capture or not self.backplane or own):
+        if self.sim and (self.capture or self.record_writes or not self.backplane or own):
             raise UsageError(
                 "in-process cards have no taps, memory and clocks of their own, and always know their slot",
-                expected="--sim without --capture, --no-backplane, --memory and --clock",
+                expected="--sim without --capture, --record-writes, --no-backplane, --memory and --clock",
             )
         if not self.directory.is_absolute():
             raise UsageError("the chassis directory is not absolute", found=self.directory)
@@ -219,6 +224,7 @@ class ChassisPlan:
             "rootless": self.rootless,
             "sim": self.sim,
             "clocks": list(self.clocks),
+            "record_writes": self.record_writes,
         }
 
     @classmethod

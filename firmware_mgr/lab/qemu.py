@@ -46,12 +46,14 @@ class QemuMachines:
         capture: bool,
         backplane: bool = True,
         clock_of: Callable[[SlotId], int] = lambda _: 0,
+        record_writes: bool = False,
     ) -> None:
         self._board = board
         self._paths = paths
         self._capture = capture
         self._backplane = backplane
         self._clock_of = clock_of
+        self._record_writes = record_writes
 
     async def spawn(
         self, slot: SlotId, card: Card, count: int, netboot: bool, console: ConsoleLog
@@ -70,6 +72,7 @@ class QemuMachines:
             capture=self._capture_file(paths, count),
             backplane=self._backplane,
             clock=self._clock_of(slot),
+            writes=self._writes_file(paths, count),
         )
         listener = _ConsoleListener(console)
         qmp = QMPClient(f"slot-{label(slot)}")
@@ -120,6 +123,13 @@ class QemuMachines:
         paths.last_capture.unlink(missing_ok=True)
         paths.last_capture.symlink_to(capture.name)
         return capture
+
+    def _writes_file(self, paths: SlotPaths, count: int) -> Path | None:
+        if not self._record_writes:
+            return None
+        writes = paths.writes(count)
+        writes.write_bytes(b"")
+        return writes
 
 
 class QemuMachine:

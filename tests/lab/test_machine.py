@@ -63,6 +63,15 @@ def test_capture_writes_what_passes_the_cards_own_port() -> None:
     assert "tap,id=backplane,ifname=slot3,script=no,downscript=no,vnet_hdr=off" in line
 
 
+def test_recorded_flash_stands_behind_the_filter_that_logs_its_writes() -> None:
+    line = command_line(BOARD, replace(WIRING, writes=Path("/c/a,b.log")))
+    assert (
+        "if=none,id=flash,driver=blklogwrites,cache=writeback,file.driver=file,file.filename=/c/flash.img,"
+        "log.driver=file,log.filename=/c/a,,b.log,log.cache.no-flush=on,log-sector-size=512"
+    ) in line
+    assert "virtio-blk-pci,disable-legacy=on,drive=flash" in line
+
+
 def test_comma_in_a_path_is_written_twice() -> None:
     line = command_line(BOARD, replace(WIRING, flash=Path("/a,b/flash.img")))
     assert "if=none,id=flash,format=raw,cache=writeback,file=/a,,b/flash.img" in line

@@ -32,7 +32,10 @@ def test_mac_address_has_no_room_for_slot_256() -> None:
 
 
 def test_plan_survives_its_document() -> None:
-    one = plan(cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True, clocks=(0, 4_102_444_800))
+    clocks = (0, 4_102_444_800)
+    one = plan(
+        cards=4, shelf=2, capture=True, memory_mib=1024, rootless=True, clocks=clocks, record_writes=True
+    )
     assert ChassisPlan.from_document(one.document()) == one
 
 

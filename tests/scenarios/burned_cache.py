@@ -20,7 +20,15 @@ from tests.scenarios.software import TOP
 
 #: Files and folders of the source tree that decide what is burned and how.
 _SOURCES = ("firmware_mgr", "bootimages", "board-configs", "packages", "requirements.lock")
-_SCENARIO_SOURCES = ("burned_cache", "key_desk", "provisioned", "rig", "snapshots", "software")
+_SCENARIO_SOURCES = (
+    "burned_cache",
+    "key_desk",
+    "provisioned",
+    "rig",
+    "snapshots",
+    "software",
+    "variables",
+)
 _LEFT_OUT = ("firmware_mgr/lab/sim/", "firmware_mgr/app/sim_", "firmware_mgr/app/demo")
 #: Debian packages that cards run on, and those that make their images.
 _MACHINES = ("qemu-system-arm", "qemu-system-x86", "u-boot-qemu", "ovmf", "ipxe-qemu", "seabios")
@@ -37,9 +45,9 @@ _MAKERS = (
 KEPT = 2
 
 
-def burned_key(boards: Sequence[str], cards: int) -> str:
+def burned_key(boards: Sequence[str], cards: int, *, record_writes: bool = False) -> str:
     """The digest of all that makes a burned rig of these boards what it is."""
-    digest = hashlib.sha256(f"{','.join(boards)} {cards}\n".encode())
+    digest = hashlib.sha256(f"{','.join(boards)} {cards} {record_writes}\n".encode())
     paths = [TOP / "tests" / "scenarios" / f"{name}.py" for name in _SCENARIO_SOURCES]
     for name in _SOURCES:
         paths += [TOP / name] if (TOP / name).is_file() else (TOP / name).rglob("*")

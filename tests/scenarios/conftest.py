@@ -23,9 +23,9 @@ _OUTCOME = pytest.StashKey[bool]()
 
 @pytest.fixture(scope="session")
 def provisioned() -> Iterator[Provisioned]:
-    """A rig of cards that were burned once, under capture; what came of it, and copies to start from."""
+    """A rig of cards that were burned once, all recorded; what came of it, and copies to start from."""
     with tempfile.TemporaryDirectory(prefix="fws-") as folder:
-        rig = Rig()
+        rig = Rig(record_writes=True)
         try:
             yield provision(rig, Path(folder))
         except BaseException:

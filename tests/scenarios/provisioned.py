@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.scenarios.capture import Packet, read_packets
 from tests.scenarios.rig import Rig
 from tests.scenarios.snapshots import Snapshot
 from tests.scenarios.software import Site, fwmgr
+from tests.scenarios.variables import Watch, keep_logs
+from tests.scenarios.words import BURN_ALL
 
 #: The burn-all's document, in the folder of a burned rig.
 OPERATION = "operation.json"
@@ -25,9 +28,13 @@ OPERATION = "operation.json"
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """`operation` is the burn-all's document; the captures are of each card's two power-ons in it."""
+    """`operation` is the burn-all's document; the captures are of each card's two power-ons in it.
+
+    `folder` holds all of it, also what was recorded of the cards' flash.
+    """
 
     rig: Rig
+    folder: Path
     site: Site
     fresh: Snapshot
     burned: Snapshot
@@ -66,27 +73,35 @@ class Provisioned:
         return float(self.operation["finished_at"]) - float(self.operation["created_at"])
 
 
-def provision(rig: Rig, folder: Path, cache: BurnedCache | None = None) -> Provisioned:
+def provision(
+    rig: Rig,
+    folder: Path,
+    cache: BurnedCache | None = None,
+    *,
+    within: float = BURN_ALL,
+    options: Sequence[str] = (),
+) -> Provisioned:
     """Bring the rig up with burned cards, without power and master: burned here, or by an earlier run.
 
-    `folder` is empty; it gets the site, the copies, the operation and the captures.
+    `folder` is empty; it gets the site, the copies, the operation and the captures. `options` are for the
+    master.
     """
     cache = cache or BurnedCache()
-    key = burned_key(rig.plan.boards, len(rig.slots))
+    key = burned_key(rig.plan.boards, len(rig.slots), record_writes=rig.plan.record_writes)
     rig.up()
     with cache.alone():
         if not cache.take(key, folder):
-            _burn(rig, folder)
+            _burn(rig, folder, within, options)
             cache.put(key, folder)
     operation = json.loads((folder / OPERATION).read_bytes())
     packets = [
         {slot: read_packets(_capture(folder, slot, number)) for slot in rig.slots} for number in (1, 2)
     ]
     fresh, burned = Snapshot(folder / "fresh"), Snapshot(folder / "burned")
-    return Provisioned(rig, Site(folder / "site"), fresh, burned, operation, packets[0], packets[1])
+    return Provisioned(rig, folder, Site(folder / "site"), fresh, burned, operation, packets[0], packets[1])
 
 
-def _burn(rig: Rig, folder: Path) -> None:
+def _burn(rig: Rig, folder: Path, within: float, options: Sequence[str]) -> None:
     site = Site(folder / "site").make(rig.plan.boards)
     shutil.copytree(site.master.directory, rig.master.directory)
     rig.start_master()
@@ -95,17 +110,24 @@ def _burn(rig: Rig, folder: Path) -> None:
     fwmgr("package", "add", site.package, "--dir", rig.master.directory)
     rig.stop_master()
     Snapshot(folder / "fresh").take(rig)
-    rig.start_master()
-    operation = rig.wait_burned(rig.burn_all())
-    for slot in rig.slots:
-        rig.wait_in_service(slot)
-    rig.stop_master()
-    rig.all_off()
+    rig.start_master(*options)
+    with Watch([(rig.paths(slot), recorded_folder(folder, slot)) for slot in rig.slots]):
+        operation = rig.wait_burned(rig.burn_all(), within)
+        for slot in rig.slots:
+            rig.wait_in_service(slot, within)
+        rig.stop_master()
+        rig.all_off()
     Snapshot(folder / "burned").take(rig)
     (folder / OPERATION).write_text(json.dumps(operation))
     for slot in rig.slots:
         for number in (1, 2):
             shutil.copyfile(rig.paths(slot).capture(number), _capture(folder, slot, number))
+        keep_logs(rig.paths(slot), recorded_folder(folder, slot), 1)
+
+
+def recorded_folder(folder: Path, slot: SlotId) -> Path:
+    """The logs of all writes to this card's flash, and its firmware's variables, if they were recorded."""
+    return folder / f"recorded-{slot.number}"
 
 
 def _capture(folder: Path, slot: SlotId, number: int) -> Path:

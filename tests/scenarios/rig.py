@@ -51,6 +51,7 @@ class Rig(Words):
         *,
         capture: bool = True,
         backplane: bool = True,
+        record_writes: bool = False,
     ) -> None:
         self._spare = cards is None
         self.directory = Path(tempfile.mkdtemp(prefix="fws-"))
@@ -60,6 +61,7 @@ class Rig(Words):
             tuple(boards) or (BOARDS if cards is None else BOARDS[:1]),
             capture=capture,
             backplane=backplane,
+            record_writes=record_writes,
             rootless=os.geteuid() != 0,
             clocks=(*(0 for _ in BOARDS), FAR_AHEAD) if cards is None else (0,),
         )

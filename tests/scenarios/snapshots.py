@@ -50,11 +50,13 @@ class Snapshot:
         shutil.copytree(self.directory / "master", rig.master.directory)
 
     def put_back_flash(self, rig: Rig, slot: SlotId) -> None:
-        """This card's flash alone, with its firmware's variables, and its captures are thrown away."""
+        """This card's flash alone, with its firmware's variables, and its captures and logs of writes are
+        thrown away."""
         copy_sparse(self.flash(slot), rig.paths(slot).flash)
         if self.variables(slot).exists():
             copy_sparse(self.variables(slot), rig.paths(slot).variables)
         else:
             rig.paths(slot).variables.unlink(missing_ok=True)
-        for capture in rig.paths(slot).directory.glob("net*.pcap"):
-            capture.unlink()
+        for pattern in ("net*.pcap", "writes-*.log"):
+            for evidence in rig.paths(slot).directory.glob(pattern):
+                evidence.unlink()

@@ -18,6 +18,9 @@ from tests.flash.powercut.medium import SECTOR, Ask, Event, Medium, Odd, Unreada
 EXHAUSTIVE = 8
 #: The rhythms of unstable cells that are tried: which of four reads give new; below 0 a mixture each time.
 RHYTHMS = (0b0001, 0b0010, 0b0011, 0b0101, 0b1000, 0b1010, 0b1100, 0b1110, -1, -2)
+#: All damage, and what of it a disk image can hold: bytes that read the same each time.
+DAMAGES = ("prefix", "suffix", "bits", "bits", "noise", "unstable", "unreadable")
+HELD_DAMAGES = ("prefix", "suffix", "bits", "bits", "noise")
 #: Where sectors are torn first of all: in and behind magic numbers and checksums, then anywhere.
 TEARS = (1, 4, 7, 8, 9, 12, 16, 24, 32, 40, 64, 96, 128, 160, 161, 163, 164, 256, 384, 511)
 
@@ -64,12 +67,8 @@ class Record:
         event = self.events[number]
         earlier = [e for e in self.events[since:number] if e.ask is Ask.WRITE]
         if event.ask is Ask.SYNC and kind is Kind.AFTER:
-            return Fates(self.durable[durable + 1], [], [], kind)
-        if event.ask is Ask.SYNC and kind is Kind.TORN:
-            return Fates(self.durable[durable], earlier, list(range(len(earlier))), kind)
-        if kind is Kind.BEFORE or event.ask is Ask.SYNC:
-            return Fates(self.durable[durable], earlier, [], kind)
-        return Fates(self.durable[durable], [*earlier, event], [len(earlier)], kind)
+            durable += 1
+        return cut_at(self.durable[durable], earlier, event, kind)
 
 
 class Fates:
@@ -166,8 +165,28 @@ class Fates:
         ]
         return self._damaged(damages, rng.choice(("all", "none", "some", "some")), rng)
 
-    def _any_damage(self, index: int, rng: random.Random) -> tuple[int, str, int]:
-        kind = rng.choice(("prefix", "suffix", "bits", "bits", "noise", "unstable", "unreadable"))
+    def draw(self, rng: random.Random) -> Medium:
+        """A seeded one that holds bytes alone: none of its sectors is unstable or unreadable."""
+        others = rng.choice(("all", "none", "some", "first"))
+        if self._kind is Kind.TORN and self._torn:
+            index = rng.randrange(len(self._torn))
+            return self._damaged([self._any_damage(index, rng, HELD_DAMAGES)], others, rng)
+        count = len(self._sectors)
+        first = rng.randrange(count + 1) if others == "first" else count
+        share = {"none": 0.0, "some": 0.5}.get(others, 1.0)
+        now = self._kind is Kind.AFTER
+        return self._settle(
+            frozenset(
+                index
+                for index, (write, _, _) in enumerate(self._sectors)
+                if (now and write in self._current) or (index < first and rng.random() < share)
+            )
+        )
+
+    def _any_damage(
+        self, index: int, rng: random.Random, kinds: Sequence[str] = DAMAGES
+    ) -> tuple[int, str, int]:
+        kind = rng.choice(kinds)
         if kind in ("prefix", "suffix"):
             _, sector, new = self._torn[index]
             old = self.durable.sector(sector)
@@ -184,8 +203,10 @@ class Fates:
     def _damaged(self, damages: list[tuple[int, str, int]], others: str, rng: random.Random) -> Medium:
         changes: dict[int, bytes | Odd] = {}
         hit = {self._torn[index][1] for index, _, _ in damages}
-        for _, sector, data in self._sectors:
-            if sector not in hit and (others == "all" or (others == "some" and rng.random() < 0.5)):
+        first = rng.randrange(len(self._sectors) + 1) if others == "first" else 0
+        for number, (_, sector, data) in enumerate(self._sectors):
+            survives = others == "all" or number < first or (others == "some" and rng.random() < 0.5)
+            if sector not in hit and survives:
                 changes[sector] = data
         for index, kind, number in damages:
             _, sector, new = self._torn[index]
@@ -194,6 +215,17 @@ class Fates:
 
     def _settle(self, subset: frozenset[int]) -> Medium:
         return self.durable.with_sectors({self._sectors[i][1]: self._sectors[i][2] for i in sorted(subset)})
+
+
+def cut_at(durable: Medium, earlier: list[Event], event: Event, kind: Kind) -> Fates:
+    """A cut at `event`, when `earlier` writes wait for a sync. After a sync, `durable` must hold them."""
+    if kind is Kind.AFTER and event.ask is Ask.SYNC:
+        return Fates(durable, [], [], kind)
+    if event.ask is Ask.SYNC and kind is Kind.TORN:
+        return Fates(durable, earlier, list(range(len(earlier))), kind)
+    if kind is Kind.BEFORE or event.ask is Ask.SYNC:
+        return Fates(durable, earlier, [], kind)
+    return Fates(durable, [*earlier, event], [len(earlier)], kind)
 
 
 def damage(old: bytes, new: bytes, kind: str, number: int) -> bytes | Odd:
