@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from firmware_mgr.cli.key_passphrase import PassphraseFile, asker
 from firmware_mgr.cli.screen import plain, screen
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import NEUTRAL_CPU, check_name, check_version
@@ -64,12 +65,13 @@ def import_deb(
         list[str] | None,
         typer.Option(help="A Debian package that the boot image has, or that no card needs."),
     ] = None,
+    passphrase_file: PassphraseFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Make one signed package out of Debian packages of several CPUs. Nothing of them is run."""
     check_name(name, "package")
     check_version(version)
-    keys = [load_key(file) for file in key]
+    keys = [load_key(file, asker(passphrase_file)) for file in key]
     extra = load_extra(manifest) if manifest else ExtraManifest()
     outside = extra.outside(tuple(assume or ()), tuple(depend or ()))
     imported = import_debs(ImportOrder(tuple(debs), name, version, outside, extra, _source_date()))

@@ -110,12 +110,13 @@ def build_set(
     version: Annotated[str, typer.Option(help="Its version.")],
     key: SigningKeys,
     out: Annotated[Path | None, typer.Option(help="The file; NAME_VERSION.fws otherwise.")] = None,
+    passphrase_file: PassphraseFile = None,
     signed_at: SignedAt = None,
     as_json: AsJson = False,
 ) -> None:
     """Put several packages into one file. Each keeps its own signatures; the whole is signed too."""
     sources = [package_member(file) for file in files]
-    keys = [load_key(file) for file in key]
+    keys = [load_key(file, asker(passphrase_file)) for file in key]
     data = build_bundle(BundleHead(EnvelopeKind.SET, name, version), sources, keys, _time(signed_at))
     _written(out or Path(f"{name}_{version}{SET_SUFFIX}"), data, keys, as_json=as_json)
 
@@ -125,6 +126,7 @@ def compose(
     *,
     key: SigningKeys,
     out: Annotated[Path | None, typer.Option(help="The file; NAME_VERSION.fwc otherwise.")] = None,
+    passphrase_file: PassphraseFile = None,
     signed_at: SignedAt = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,7 +136,7 @@ def compose(
     sources += [package_member(file) for file in wanted.packages]
     if wanted.information is not None:
         sources.append(information_member(wanted.information))
-    keys = [load_key(file) for file in key]
+    keys = [load_key(file, asker(passphrase_file)) for file in key]
     data = build_bundle(wanted.head, sources, keys, _time(signed_at))
     out = out or Path(f"{wanted.head.name}_{wanted.head.version}{COMPOSITE_SUFFIX}")
     _written(out, data, keys, as_json=as_json)

@@ -92,7 +92,8 @@ def _show_head(console: Console, file: Path, document: dict[str, Any]) -> None:
     table.add_row("content", f"{size(document['content']['length'])} at {document['content']['offset']}")
     table.add_row("built", moment(document["build_date"]))
     table.add_row("signed", moment(document["signed_at"]))
-    table.add_row("signed by", Text("\n".join(document["signed_by"]) + "\n(not checked)"))
+    signers = "\n".join((*document["signed_by"], "(not checked)")) if document["signed_by"] else "nobody yet"
+    table.add_row("signed by", Text(signers))
     for what, names in document.get("targets", {}).items():
         if names:
             table.add_row(f"for {what}", Text(", ".join(names)))

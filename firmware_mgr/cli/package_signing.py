@@ -12,20 +12,28 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from firmware_mgr.cli.key_passphrase import PassphraseFile, asker
 from firmware_mgr.cli.master import AsJson
+from firmware_mgr.cli.package_show import show_bundle, show_package
 from firmware_mgr.cli.root import read_chain
 from firmware_mgr.master.files import disk_errors, sync_directory, write_over
 from firmware_mgr.model.errors import UsageError
+from firmware_mgr.package.bundle import Bundle
+from firmware_mgr.package.bundle_reader import BundleFile, kind_of
+from firmware_mgr.package.contents import TableOfContents
+from firmware_mgr.package.dump import describe, describe_bundle
+from firmware_mgr.package.head import PackageHeader, parse_header, signed_contents
 from firmware_mgr.package.keyring import Keyring
+from firmware_mgr.package.layout import EnvelopeKind
 from firmware_mgr.package.reader import PackageFile
-from firmware_mgr.package.root_trust import RootTrust, day
+from firmware_mgr.package.root_trust import RootTrust
 from firmware_mgr.package.trust import Trust
 from firmware_mgr.packaging import cosign
 from firmware_mgr.packaging.keys import load_key
 
-Package = Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package file, whoever has signed it.")]
+Package = Annotated[Path, typer.Argument(metavar="PACKAGE", help="A package, set or composite image.")]
 PrivateKeys = Annotated[list[Path], typer.Option("--key", help="A private key (NAME.key); may be repeated.")]
 Root = Annotated[Path | None, typer.Option(help="Judge by this root of trust.")]
 Keys = Annotated[Path | None, typer.Option(help="Judge by a folder of trusted public keys (.pem).")]
@@ -45,7 +53,7 @@ def sign_package(
     The number of signatures stands in what is signed: to add one, name all keys, or use a sign request.
     """
     keys = [load_key(path, asker(passphrase_file)) for path in key]
-    with PackageFile.open_to_show(file) as package:
+    with _to_show(file) as package:
         package.check_content()
         head = _head(file, package.header.head_length)
     target = out or file
@@ -61,7 +69,7 @@ def request(
     as_json: AsJson = False,
 ) -> None:
     """Write what several people are to sign, each on a machine of his own: header and table of contents."""
-    with PackageFile.open_to_show(file) as package:
+    with _to_show(file) as package:
         package.check_content()
         made = cosign.request_for(_head(file, package.header.head_length), signatures, str(file))
     target = out or file.with_name(file.name + ".request")
@@ -84,20 +92,23 @@ def sign(
 ) -> None:
     """Show what a request asks to sign, sign it, and write the signature to a file of its own."""
     asked = cosign.SignRequest.decode(_read(file, cosign.MAX_REQUEST), str(file))
+    header, contents = parse_header(asked.header, str(file)), asked.contents(str(file))
+    if not as_json:
+        _show(file, header, contents)
     signing_key = load_key(key, asker(passphrase_file))
-    toc = asked.contents(str(file))
     target = out or file.with_name(f"{file.name}.{key.stem}.signature")
     _write(target, cosign.sign_request(asked, signing_key).encode())
     if as_json:
-        said = {"name": toc.name, "version": toc.version, "build_date": toc.build_date, "key": signing_key.id}
+        said = {
+            "kind": header.kind.words,
+            "name": contents.name,
+            "version": contents.version,
+            "build_date": contents.build_date,
+            "signed_at": signed_contents(header, contents).signed_at,
+            "key": signing_key.id,
+        }
         typer.echo(json.dumps({"file": str(target), **said}))
         return
-    typer.echo(
-        f"package {toc.name} {toc.version}, built {day(toc.build_date)} UTC, {len(toc.modules)} modules"
-    )
-    for module in toc.modules:
-        cpu = "any" if module.cpu is None else module.cpu.value
-        typer.echo(f"  {module.sha256.short}  {cpu:8}  {module.path}")
     typer.echo(f"signed by {signing_key.id[:12]} as one of {asked.signatures}: {target}")
 
 
@@ -115,7 +126,7 @@ def seal(
     read = [
         cosign.DetachedSignature.decode(_read(path, cosign.MAX_DETACHED), str(path)) for path in signatures
     ]
-    with PackageFile.open_to_show(file) as package:
+    with _to_show(file) as package:
         package.check_content()
         head = _head(file, package.header.head_length)
     target = out or file
@@ -134,6 +145,20 @@ def trust_of(root: Path | None, keys: Path | None, *, takes_test: bool = False) 
         return RootTrust(read_chain(root).require(str(root)).newest, takes_test)
     assert keys is not None
     return Keyring.from_directory(keys)
+
+
+def _show(file: Path, header: PackageHeader, contents: TableOfContents | Bundle) -> None:
+    """What is signed, as `package inspect` shows it."""
+    if isinstance(contents, Bundle):
+        show_bundle(Console(), file, describe_bundle(header, contents), None)
+    else:
+        show_package(Console(), file, describe(header, contents))
+
+
+def _to_show(file: Path) -> PackageFile | BundleFile:
+    """A file of any kind, whoever has signed it."""
+    kind = PackageFile if kind_of(file) is EnvelopeKind.PACKAGE else BundleFile
+    return kind.open_to_show(file)
 
 
 def _tell(target: Path, signers: list[str], as_json: bool) -> None:
@@ -179,5 +204,8 @@ def _replace_head(source: Path, length: int, head: bytes, target: Path, trust: T
 
 
 def _check(draft: Path, trust: Trust | None) -> None:
-    package = PackageFile.open_to_show(draft) if trust is None else PackageFile.open(draft, trust)
-    package.close()
+    if trust is None:
+        _to_show(draft).close()
+        return
+    kind = PackageFile if kind_of(draft) is EnvelopeKind.PACKAGE else BundleFile
+    kind.open(draft, trust).close()

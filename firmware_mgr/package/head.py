@@ -182,6 +182,13 @@ def _bound_table(header: PackageHeader, head: bytes, where: str, checksum: NewCh
     return table
 
 
+def contents_of(header: PackageHeader, table: bytes, where: str) -> TableOfContents | Bundle:
+    """The table of a file of any kind, whoever has signed it. Raises PackageFormatError."""
+    if header.kind is EnvelopeKind.PACKAGE:
+        return package_contents(header, table, where)
+    return _bundle(header, table, where)
+
+
 def package_contents(header: PackageHeader, table: bytes, where: str) -> TableOfContents:
     """The table of a package of either format. Raises PackageFormatError."""
     _must(where, "file is not a package", EnvelopeKind.PACKAGE.words, header.kind.words)

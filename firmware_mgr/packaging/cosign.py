@@ -1,7 +1,7 @@
-"""Signing a package on several machines: a request to read, signatures that travel alone, and the two joined.
+"""Signing on several machines: a request to read, signatures that travel alone, and the two joined.
 
-Knows how a package gets another number of signatures: its header changes, table and content do not.
-SPEC-trust §8. Refuses to know who is trusted.
+Knows how a package, set or composite image gets another number of signatures: its header changes, table and
+content do not. SPEC-trust §8. Refuses to know who is trusted.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.package import layout, strict_json
+from firmware_mgr.package.bundle import Bundle
 from firmware_mgr.package.contents import TableOfContents
-from firmware_mgr.package.head import package_contents, parse_header
+from firmware_mgr.package.head import contents_of, parse_header
 from firmware_mgr.package.layout import HEADER_SIZE
 from firmware_mgr.packaging.keys import SigningKey
 
@@ -38,9 +39,9 @@ class SignRequest:
     header: bytes
     table: bytes
 
-    def contents(self, where: str = "sign request") -> TableOfContents:
+    def contents(self, where: str = "sign request") -> TableOfContents | Bundle:
         """What would be signed, for a person to look at. Raises PackageFormatError."""
-        return package_contents(parse_header(self.header, where), self.table, where)
+        return contents_of(parse_header(self.header, where), self.table, where)
 
     @property
     def signatures(self) -> int:

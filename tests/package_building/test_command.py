@@ -288,3 +288,71 @@ def test_groups_and_boards_of_a_manifest_are_in_the_package(folder: Path) -> Non
     (folder / "manifest.toml").write_text(text + group.replace("usr/bin/o*", "absent"))
     with pytest.raises(UsageError, match="group names no module"):
         run(package.app, "build", ".", "--key", "keys/release.key", "--out", "t.fwp")
+
+
+SECRET = "correct horse battery staple"
+SITE = """
+[composite]
+name = "site"
+version = "1"
+
+[[package]]
+file = "tool_1.0.fwp"
+"""
+
+
+@pytest.fixture
+def sealed(folder: Path) -> list[str]:
+    """The options of a key that a passphrase seals; `tool_1.0.fwp` is built."""
+    (folder / "secret").write_text(SECRET + "\n")
+    run(key.app, "new", "alice", "--dir", "keys", "--passphrase-file", "secret")
+    run(package.app, "build", ".", "--key", "keys/release.key")
+    return ["--key", "keys/alice.key", "--passphrase-file", "secret"]
+
+
+def bundle(folder: Path, suffix: str, options: list[str]) -> str:
+    """Made by the command for that kind; its file."""
+    date = ("--signed-at", "2025-07-08")
+    if suffix == "fws":
+        run(package.app, "build-set", "tool_1.0.fwp", "--name", "site", "--version", "1", *date, *options)
+    else:
+        (folder / "site.toml").write_text(SITE)
+        run(main.app, "image", "compose", "site.toml", *date, *options)
+    return f"site_1.{suffix}"
+
+
+@pytest.mark.parametrize("suffix", ["fws", "fwc"])
+def test_a_set_and_a_composite_image_are_signed_by_several_people(
+    folder: Path, sealed: list[str], suffix: str
+) -> None:
+    file = bundle(folder, suffix, sealed)
+    run(package.app, "sign-request", file, "--signatures", "2")
+    asked = f"{file}.request"
+    for name, options in (("alice", sealed), ("release", ["--key", "keys/release.key"])):
+        shown = " ".join(run(package.app, "sign", asked, *options).split())
+        assert "signed 2025-07-08 00:00:00 UTC" in shown and "tool 1.0" in shown
+        assert (
+            shown.index("tool 1.0") < shown.index("as one of 2")
+            and (folder / f"{asked}.{name}.signature").exists()
+        )
+    parts = [f"{asked}.{name}.signature" for name in ("alice", "release")]
+    run(package.app, "seal", file, *parts, "--keys", "keys")
+    verified = json.loads(run(package.app, "verify", file, "--keys", "keys", "--json"))
+    assert len(verified["signed_by"]) == 2
+    run(key.app, "sign", file, "--key", "keys/release.key")
+    assert len(json.loads(run(package.app, "inspect", file, "--json"))["signed_by"]) == 1
+
+
+def test_what_is_signed_is_shown_before_it_is_signed(folder: Path, sealed: list[str]) -> None:
+    """With its signing time, which is what keys and minimums are judged by, and all else that it holds."""
+    run(package.app, "build", ".", "--signed-at", "2025-07-08", *sealed)
+    run(package.app, "sign-request", "tool_1.0.fwp", "--signatures", "1")
+    (folder / "wrong").write_text("another passphrase\n")
+    words = ["sign", "tool_1.0.fwp.request", "--key", "keys/alice.key", "--passphrase-file", "wrong"]
+    done = CliRunner().invoke(package.app, words)
+    assert isinstance(done.exception, UsageError) and not list(folder.glob("*.signature"))
+    shown = " ".join(done.output.split())
+    assert "built 2025-06-01 00:00:00 UTC signed 2025-07-08 00:00:00 UTC signed by nobody yet" in shown
+    assert "usr/bin/tool" in shown and "two words" in shown
+    said = json.loads(run(package.app, "sign", "tool_1.0.fwp.request", "--json", *sealed))
+    assert said["signed_at"] - said["build_date"] == 37 * 86400

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from firmware_mgr.model.errors import PeerError, UsageError
+from firmware_mgr.package.bundle import Bundle
 from firmware_mgr.package.errors import PackageRefused
-from firmware_mgr.package.head import parse_header, verify_contents
-from firmware_mgr.package.layout import HEADER_SIZE, SIGNATURES_MAX
+from firmware_mgr.package.head import parse_header, verify_bundle, verify_contents
+from firmware_mgr.package.layout import HEADER_SIZE, SIGNATURES_MAX, EnvelopeKind
 from firmware_mgr.packaging import cosign
 from firmware_mgr.packaging.build import build_package
 from firmware_mgr.packaging.cosign import DetachedSignature, SignRequest
 from firmware_mgr.packaging.keys import SigningKey, keyring_of
 from tests.package.roots import ALICE, BOB, CAROL, RELEASE
-from tests.package.samples import HEAD, SOURCES, flip
+from tests.package.samples import HEAD, SIGNED_AT, SOURCES, flip
+from tests.package.samples_bundle import sample_composite, sample_set
 
 
 def package(*keys: SigningKey) -> bytes:
@@ -114,3 +116,20 @@ def test_every_truncation_and_every_flipped_bit_of_a_detached_signature_is_notic
 def test_what_is_no_detached_signature_is_refused(data: bytes) -> None:
     with pytest.raises(PeerError, match="not a fwmgr detached signature"):
         DetachedSignature.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "name"),
+    [(sample_set(), EnvelopeKind.SET, "both"), (sample_composite(), EnvelopeKind.COMPOSITE, "site")],
+)
+def test_a_set_and_a_composite_image_are_signed_by_several_people_too(
+    data: bytes, kind: EnvelopeKind, name: str
+) -> None:
+    head = head_of(data)
+    read = SignRequest.decode(cosign.request_for(head, 2).encode())
+    shown = read.contents()
+    assert isinstance(shown, Bundle) and (shown.kind, shown.name) == (kind, name)
+    made = cosign.new_head(head, [cosign.sign_request(read, key) for key in (ALICE, BOB)])
+    header = parse_header(made[:HEADER_SIZE])
+    assert verify_bundle(header, made, keyring_of([ALICE, BOB])) == shown
+    assert header.signed_at == SIGNED_AT and header.total_length == len(made) + len(data) - len(head)

@@ -69,6 +69,15 @@ def test_two_runs_give_the_same_file(folder: Path) -> None:
     assert (folder / "a.fwp").read_bytes() == (folder / "b.fwp").read_bytes()
 
 
+def test_a_sealed_key_takes_its_passphrase_from_a_file(folder: Path) -> None:
+    (folder / "secret").write_text("correct horse battery staple\n")
+    (folder / "k.key").unlink()
+    (folder / "k.pem").unlink()
+    new_key(folder, "k", "correct horse battery staple")
+    said = run(*names(folder), "--name", "server", "--version", "1.0", "--passphrase-file", "secret")
+    assert "server_1.0.fwp: server 1.0" in said
+
+
 def test_a_time_from_the_environment_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
     report = json.loads(run(*names(folder), "--name", "server", "--version", "1.0", "--json"))

@@ -109,8 +109,8 @@ PLANTED = (
     _one(
         "no sync between the two copies of the table",
         "flash.gpt",
-        "            device.write(offset, data)\n        device.sync()\n    return True",
-        "            device.write(offset, data)\n    device.sync()\n    return True",
+        "            device.write(offset, data)\n        device.sync()\n",
+        "            device.write(offset, data)\n    device.sync()\n",
         table_operations,
         on="table.write over another",
     ),
@@ -177,9 +177,9 @@ PLANTED = (
     _one(
         "records are written before the modules",
         "card.burn",
-        "        documents = self._packages.write(packages)\n",
-        "        self._commit(order, {}, target, layout)\n"
-        "        documents = self._packages.write(packages)\n",
+        "        self._packages.write(work)\n",
+        "        self._store.commit(self._documents(order, work, target, layout))\n"
+        "        self._packages.write(work)\n",
         card_operations,
         on="card.update",
         at="write_blob",
