@@ -40,7 +40,15 @@ def test_table_has_a_row_for_each_phase_and_sums() -> None:
 
 def test_variables_are_those_of_the_cut_or_of_the_change_it_fell_into(tmp_path: Path) -> None:
     watched = Watched(tmp_path / "seen")
-    looks = ((1, 0, 0, b"a"), (1, 0, 600, b"a"), (1, 900, 900, b"b"), (1, 950, 5000, b"b"), (2, 0, 10, b"c"))
+    looks = (
+        (1, 0, 0, b"z"),
+        (1, 0, 0, b"y"),
+        (1, 0, 0, b"a"),
+        (1, 0, 600, b"a"),
+        (1, 900, 900, b"b"),
+        (1, 950, 5000, b"b"),
+        (2, 0, 10, b"c"),
+    )
     for look in looks:
         watched.see(*look)
     watched.keep()
@@ -58,6 +66,7 @@ def test_variables_are_those_of_the_cut_or_of_the_change_it_fell_into(tmp_path: 
 
     assert [seen(1, at) for at in (0, 600, 700, 900, 9999)] == [{b"a"}, {b"a"}, {b"a", b"b"}, {b"b"}, {b"b"}]
     assert seen(2, 5000) == {b"c"}
+    assert len(list((tmp_path / "seen").glob("*.fd"))) == 3
     assert read.at(3, 0, random.Random(1)) is None
     for name in ("writes-10.log", "writes-9.log", "writes-x.log"):
         (tmp_path / name).touch()

@@ -50,6 +50,9 @@ class Watched:
         if last is not None and (last.power_on, last.digest) == (power_on, digest):
             self.spans[-1] = Span(power_on, last.start, end, digest)
             return
+        if last is not None and (last.power_on, last.end, end) == (power_on, 0, 0):
+            # Firmware at work, and nothing written to flash yet: no cut is there, but at what it ends with.
+            self.spans.pop()
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / f"{digest}.fd").write_bytes(content)
         self.spans.append(Span(power_on, start, end, digest))
@@ -57,6 +60,10 @@ class Watched:
     def keep(self) -> None:
         if self.spans:
             (self._folder / _SPANS).write_text(json.dumps([asdict(span) for span in self.spans]))
+            needed = {f"{span.digest}.fd" for span in self.spans}
+            for path in self._folder.glob("*.fd"):
+                if path.name not in needed:
+                    path.unlink()
 
     def at(self, power_on: int, position: int, rng: random.Random) -> Path | None:
         """Those of a cut at this length of the log: of a change that was just then, before or after it.
