@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.lab.sim.software import BUILD_DATE, web_package
 from firmware_mgr.link.messages import PackageReport
 from firmware_mgr.master.service import Master
+from firmware_mgr.master.site import write_trust
 from firmware_mgr.model.errors import DeviceError, FwmgrError, UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
 from firmware_mgr.package.bundle import WHOM_IT_FITS, Targets
@@ -291,11 +293,22 @@ def test_a_package_built_again_stays_what_it_was_and_a_new_label_is_said(system:
     again = add(tools(system.key, build_date=BUILD_DATE + 3600))
     assert (again["news"], again["digest"]) == ("built again", digests["3"])
     assert len(system.get("/v1/packages")) == len(digests)
-    label = add(tools(system.key, "4", build_date=BUILD_DATE + 3600))
+    signed_anew = add(tools(another_key(system), build_date=BUILD_DATE + 3600))
+    assert (signed_anew["news"], len(system.get("/v1/packages"))) == ("added", len(digests) + 1)
+    label = add(tools(another_key(system), "4", build_date=BUILD_DATE + 3600))
     assert (label["news"], label["same_as"]) == ("same files", "3")
     other = add(tools(system.key, "4.1", data=b"!"))
     assert other["news"] == "added"
     assert add(tools(system.key, "4.1", data=b"!"))["news"] == "there already"
+
+
+def another_key(system: SimSystem) -> SigningKey:
+    """One that the master trusts, too; always the same."""
+    private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (system.paths.keys / "another.pem").write_bytes(pem)
+    write_trust(system.paths)
+    return SigningKey(private)
 
 
 def test_what_is_preferred_or_said_of_a_board_is_not_removed(system: SimSystem) -> None:
