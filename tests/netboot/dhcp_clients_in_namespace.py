@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -46,8 +49,11 @@ class Clients:
         common += ("-pf", f"{kept}.pid", "-e", f"STATE={self.folder}", "-e", f"CLIENT={name}")
         await run(*wires.card.inside("dhclient", "-1", *common, device))
         bound = self.told(name, "BOUND")
+        stayed = int(Path(f"{kept}.pid").read_text())  # in the background
         await run(*wires.card.inside("dhclient", "-r", *common, device))
         await wires.wait_decided(mac, ("release", "recorded"), since)
+        with contextlib.suppress(ProcessLookupError):  # releasing does not always end it
+            os.kill(stayed, signal.SIGKILL)
         await wires.card.ip("addr", "flush", "dev", device)
         return {"told": bound, "decided": wires.decided(mac, since)}
 

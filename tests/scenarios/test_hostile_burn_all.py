@@ -111,7 +111,7 @@ def test_the_others_come_into_service_and_each_of_these_is_reported_with_its_rea
         DEAD: ("nothing heard", "given up after 6 power cycles"),
         DIES_BURNING: ("nothing heard", "given up after 6 power cycles"),
         DIES_BOOTING: ("nothing heard", "given up after 6 power cycles"),
-        FULL: ("the set does not fit in the store", "a smaller set, or a larger store"),
+        FULL: ("the set does not fit in the store", "a smaller set, fewer modules, or a larger store"),
         WRONG: ("no boot image for this board", "sim-other", "fwmgr image add"),
         SWAPPED: ("another key than the one pinned",),
     }
