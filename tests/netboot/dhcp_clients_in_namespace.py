@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,15 @@ esac
 exit 0
 """
 DHCLIENT = "request subnet-mask, host-name, tftp-server-name, bootfile-name, routers;\ntimeout 30;\n"
+
+
+async def _written(file: Path) -> None:
+    """Wait for a file that a process in the background writes."""
+    for _ in range(1000):
+        if file.exists() and file.read_text().strip():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{file} was never written")
 
 
 class Clients:
@@ -49,11 +55,9 @@ class Clients:
         common += ("-pf", f"{kept}.pid", "-e", f"STATE={self.folder}", "-e", f"CLIENT={name}")
         await run(*wires.card.inside("dhclient", "-1", *common, device))
         bound = self.told(name, "BOUND")
-        stayed = int(Path(f"{kept}.pid").read_text())  # in the background
+        await _written(Path(f"{kept}.pid"))  # by what stays in the background; releasing ends it by that
         await run(*wires.card.inside("dhclient", "-r", *common, device))
         await wires.wait_decided(mac, ("release", "recorded"), since)
-        with contextlib.suppress(ProcessLookupError):  # releasing does not always end it
-            os.kill(stayed, signal.SIGKILL)
         await wires.card.ip("addr", "flush", "dev", device)
         return {"told": bound, "decided": wires.decided(mac, since)}
 
