@@ -280,7 +280,11 @@ class Conversation:
         entry.processes = [to_plain(process) for process in message.processes]
         running = {"set": message.set_digest.hex, "processes": entry.processes}
         actual = {**(entry.record.actual or {}), "control": to_plain(message.control)}
-        await self._engine.roster.write(entry, self._engine.clock(), running=running, actual=actual)
+        # An image that runs has not failed, whatever cuts of its trial looked like.
+        came_up = entry.target.boot_image.digest
+        rejected = tuple(digest for digest in entry.record.rejected if digest != came_up)
+        now = self._engine.clock()
+        await self._engine.roster.write(entry, now, running=running, actual=actual, rejected=rejected)
         ill = [p for p in message.processes if p.state not in ("ready", "starting")]
         reason = "; ".join(f"process {p.name} is {p.state}: {p.detail}" for p in ill)
         await self._engine.happened(entry, CardEvent.RUNNING, reason)

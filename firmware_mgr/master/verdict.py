@@ -120,6 +120,8 @@ def _fall_back(
             # There is nothing else to run, and a power cut looks like a failed trial: once more.
             verdict = _compare(hello, wanted, f"{reason}; there is no earlier set: once more; ", how)
             return replace(verdict, rejects=failed_now)
+        if failed_now is None and not image_lacking(hello, wanted):
+            return _compare(hello, wanted, f"{reason} before, and is up now; ", how)
         return Verdict(Ruling.HOLD, f"{reason}, and there is no earlier set to run", rejects=failed_now)
     verdict = _compare(hello, last_good, f"{reason}; ", how)
     return replace(verdict, rejects=failed_now)

@@ -13,7 +13,7 @@ from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
 from firmware_mgr.model.software import SoftwareSet
-from tests.master.rack_twin import NEW_IMAGE, PACKAGE, SET, Rack, TwinCard, burned
+from tests.master.rack_twin import IMAGE, NEW_IMAGE, PACKAGE, SET, Rack, TwinCard, burned
 
 
 def kinds(messages: list[m.FromMaster]) -> list[str]:
@@ -140,6 +140,36 @@ async def test_a_newer_protocol_is_refused_by_name(tmp_path: Path) -> None:
         hello = replace(rack.master.roster.get(SlotId(1)).hello, protocol=9)  # type: ignore[type-var]
         with pytest.raises(PeerError, match="another protocol"):
             rack.master.conversation._check_hello(card.link, hello)  # type: ignore[arg-type]
+
+
+async def test_an_image_whose_trial_cuts_used_up_is_run_when_it_comes_up_at_last(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        card = TwinCard(rack, 1)
+        card.flash, card.sets = burned(SET, "a", trial="a", tries_a=0, tries_b=0, why="netboot"), (SET,)
+        await rack.master.want(SlotId(1), "1", None)
+        assert kinds(await card.hello()) == ["welcome", "burn"]  # there is nothing else: once more
+        assert rack.master.roster.get(SlotId(1)).record.rejected == (IMAGE.digest,)
+        await card.burn()
+        await rack.settle()
+        card.source, card.running = m.BootSource.A, None
+        card.flash = burned(SET, "a", trial="a", tries_a=1, tries_b=0, why="trial")
+        assert (await card.hello())[-1] == m.Run(SET.digest)
+        await card.run()
+        assert rack.state(1) == "in service"
+        assert rack.master.roster.get(SlotId(1)).record.rejected == ()
+
+
+async def test_an_image_that_fails_its_second_trial_too_is_not_run(tmp_path: Path) -> None:
+    async with Rack(tmp_path, slots=1) as rack:
+        card = TwinCard(rack, 1)
+        failed = burned(SET, "a", trial="a", tries_a=0, tries_b=0, why="netboot")
+        card.flash, card.sets = failed, (SET,)
+        await rack.master.want(SlotId(1), "1", None)
+        assert kinds(await card.hello()) == ["welcome", "burn"]
+        await card.burn()
+        await rack.settle()
+        card.flash, card.running = failed, None
+        assert kinds(await card.hello()) == ["welcome", "hold"]
 
 
 async def test_a_new_image_that_fails_its_trial_ends_on_the_old_one_and_is_not_tried_again(
