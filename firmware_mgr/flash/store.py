@@ -84,12 +84,11 @@ class Store:
         if len(store_id) != STORE_ID_SIZE:
             raise UsageError("bad store id", expected=f"{STORE_ID_SIZE} bytes", found=len(store_id))
         geometry = Geometry.of(device.size, device.block_size)
-        # Also above a root that leads nowhere: its block may refuse the erase, and be read at the next start.
-        highest = store_roots.highest_sequence(device)
         try:
-            history, _ = store_roots.find_history(device)
+            history, highest = store_roots.find_history(device)
         except (StoreMissing, StoreDamaged):
-            history = []
+            # Above roots that lead nowhere, too: their blocks may refuse the erase, and be read again.
+            history, highest = [], store_roots.highest_sequence(device)
         if not history or history[0].root.geometry != geometry:
             store_roots.erase_roots(device)
             history = []
