@@ -70,7 +70,7 @@ class Boots:
         assert isinstance(seen, tuple)
         return seen[-1] in ("old", "new", "netboot")
 
-    # What the agent does while it runs from a
+    # What loader and agent do; the agent burns while it runs from a
 
     def _write(self, device: Any, step: Callable[[Any], Any]) -> None:
         control = self.house.flash("control")
@@ -97,17 +97,36 @@ class Boots:
             raise Broken("verifies differently")
         self._write(device, lambda record: control.begin_trial(record, b, 2))
 
-    def burn_and_start(self, device: Any) -> None:
-        """… then the loader starts it, and it is validated."""
-        self.burn(device)
+    def switch(self, device: Any) -> None:
+        """From power-on until b is validated: the loader starts what it finds; from a, b is burned and tried.
+
+        A trial has two starts, which cuts may use up: then a starts, and b is burned anew.
+        """
         control = self.house.flash("control")
-        decision = loader.start(self.house, self.control(device), list(self.windows(device)))
-        if decision.target.letter is not self.letter("b"):
-            raise DeviceError("the trial is not started", found=str(decision))  # a copy could not be read
-        self._write(device, lambda record: control.confirm_validated(record, self.letter("b")))
+        a, b = self.letter("a"), self.letter("b")
+        for _ in range(4):
+            decision = loader.start(self.house, self.control(device), list(self.windows(device)))
+            running = decision.target.letter
+            if running is None or (running is b and self.held(device, "b") != "new"):
+                raise Broken(f"starts from {running or 'the network'}, where the new image is not")
+            if running is b:
+                self._write(device, lambda record: control.confirm_validated(record, b))
+                return
+            self._write(device, lambda record: control.restore_tries(record, a))
+            self.burn(device)
+        raise DeviceError("never comes up from what was burned")
 
     def fall_back(self, device: Any) -> None:
         self._write(device, lambda record: self.house.flash("control").fall_back(record, self.letter("b")))
+
+    def starts_used_up(self) -> list[Hashable]:
+        """What control may say while b is switched to when starts were cut: each has cost one."""
+        return [
+            *[("a", "-", left, b, "old") for left in "321" for b in "30"],
+            *[("a", "b", left, "0", "old") for left in "321"],
+            *[("a", "b", "3", left, "new") for left in "21"],
+            *[("b", "-", "3", left, "new") for left in "321"],
+        ]
 
     # Media to start from
 
@@ -139,6 +158,8 @@ def boot_operations(house: House) -> list[Operation]:
         operation("burn over nothing", b.holding(b"", alone, alone), b.burn, steady=False),
         operation("burn over a way back", b.holding(OLD, committed, committed), b.burn, steady=False),
         operation("burn what is damaged", b.holding(spoilt, alone, alone), b.burn, steady=False),
-        operation("switch", b.holding(OLD, committed, committed), b.burn_and_start, steady=False),
+        operation(
+            "switch", b.holding(OLD, committed, committed), b.switch, steady=False, extra=b.starts_used_up
+        ),
         operation("fall back", b.holding(NEW, alone, ("a", "b", 3, 2)), b.fall_back),
     ]
