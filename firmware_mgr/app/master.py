@@ -46,6 +46,7 @@ from firmware_mgr.master.software_api import software_routes
 from firmware_mgr.master.trust import key_fingerprint, open_authority, open_record_key
 from firmware_mgr.model.errors import DeviceError, FwmgrError, PeerError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
+from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.pristine import Provisioning
 from firmware_mgr.netboot.clock import Clock, SystemClock
 from firmware_mgr.netboot.served import BootFile
@@ -152,6 +153,10 @@ def board_facts(board: Board) -> BoardFacts:
         max_tftp_blocks=netboot.max_tftp_blocks,
         tftp_block_size=netboot.tftp_block_size,
         provisioning=Provisioning(board.pristine.order, board.pristine.save_image),
+        needs={
+            CardState[name.upper()]: seconds
+            for name, seconds in board.deadlines.model_dump(exclude_none=True).items()
+        },
         boot_files=tuple(BootFile(row.client, row.file, row.is_ipxe) for row in netboot.boot_files),
     )
 

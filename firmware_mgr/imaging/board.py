@@ -203,6 +203,19 @@ class Pristine(_Section):
     save_image: bool = True
 
 
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Deadlines(_Section):
+    """Seconds that a start of this board may take, by the card's state (docs/CARD-LIFE.md): the master allows
+    at least so many, whatever its own limits are."""
+
+    reset: Seconds | None = None
+    netbooting: Seconds | None = None
+    agent_up: Seconds | None = None
+    booting: Seconds | None = None
+
+
 class Control(_Section):
     """First contents of the control area: how often a new image may be tried."""
 
@@ -223,6 +236,7 @@ class Board(_Section):
     lever: Lever
     control: Control
     pristine: Pristine = Pristine()
+    deadlines: Deadlines = Deadlines()
 
     @property
     def name(self) -> str:

@@ -7,8 +7,10 @@ Deadlines are seconds from the moment a state was entered (R-3.3 to R-3.5).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 
 from firmware_mgr.model.lifecycle import CardState
 
@@ -139,6 +141,10 @@ TRANSITIONS: dict[CardState, dict[CardEvent, Step | None]] = {
 }
 
 
+#: Of a board of which nothing is known.
+NO_NEEDS: Mapping[CardState, float] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Deadlines:
     """Seconds that a card may stay in a state before the master acts; a state not named here has none."""
@@ -155,8 +161,9 @@ class Deadlines:
     tries_from_flash: int = 4
     tries: int = 6
 
-    def of(self, state: CardState) -> float | None:
-        return {
+    def of(self, state: CardState, needs: Mapping[CardState, float] = NO_NEEDS) -> float | None:
+        """The seconds allowed in a state; None: any. A card of a board that `needs` more is given those."""
+        limit = {
             _S.RESET: self.reset,
             _S.NETBOOTING: self.netbooting,
             _S.AGENT_UP: self.agent_up,
@@ -166,6 +173,7 @@ class Deadlines:
             _S.VALIDATED: self.validated,
             _S.LOST: self.lost,
         }.get(state)
+        return None if limit is None else max(limit, needs.get(state, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -309,7 +309,7 @@ class Engine:
     async def _check_deadlines(self) -> None:
         now = self.monotonic()
         for entry in self.roster:
-            limit = self.settings.deadlines.of(entry.life.state)
+            limit = self.roster.allowed(entry)
             if limit is not None and now - entry.moved >= limit and not entry.cycling:
                 await self.happened(entry, CardEvent.DEADLINE, (entry.refusal or {}).get("what", ""))
 

@@ -15,7 +15,7 @@ from firmware_mgr.link.messages import Hello
 from firmware_mgr.master.batch import Batches
 from firmware_mgr.master.binding import BindingRecord
 from firmware_mgr.master.blobs import BlobStore
-from firmware_mgr.master.card_life import CardLife
+from firmware_mgr.master.card_life import NO_NEEDS, CardLife
 from firmware_mgr.master.catalogue import Catalogue, Delete, Put
 from firmware_mgr.master.documents import (
     CARDS,
@@ -203,6 +203,12 @@ class Roster:
         """What the card's board file says."""
         board = self._boards.get(entry.record.board or "")
         return STORE_FIRST if board is None else board.provisioning
+
+    def allowed(self, entry: Entry) -> float | None:
+        """The seconds that this card may stay in its state; None: any."""
+        board = self._boards.get(entry.record.board or "")
+        needs = NO_NEEDS if board is None else board.needs
+        return self._settings.deadlines.of(entry.life.state, needs)
 
     def by_address(self, address: str) -> Entry | None:
         for entry in self._entries.values():

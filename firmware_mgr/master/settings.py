@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from firmware_mgr.link import messages as m
-from firmware_mgr.master.card_life import Deadlines
+from firmware_mgr.master.card_life import NO_NEEDS, Deadlines
 from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, SlotId
+from firmware_mgr.model.lifecycle import CardState
 from firmware_mgr.model.pristine import STORE_FIRST, Provisioning
 from firmware_mgr.netboot.served import BootFile, ServerIdentity, Subnet
 
@@ -23,7 +24,8 @@ class BoardFacts:
 
     `client_architectures` are values of DHCP option 93, `vendor_classes` beginnings of option 60,
     `refused_tftp_options` TFTP options that its loader asks for and cannot do. A loader whose block numbers
-    do not wrap counts to `max_tftp_blocks`, with blocks of `tftp_block_size` bytes.
+    do not wrap counts to `max_tftp_blocks`, with blocks of `tftp_block_size` bytes. `needs` are seconds that
+    a start of it may take in a state, where that is more than the master's limit.
     """
 
     name: str
@@ -36,6 +38,7 @@ class BoardFacts:
     max_tftp_blocks: int | None = None
     tftp_block_size: int = 512
     provisioning: Provisioning = STORE_FIRST
+    needs: Mapping[CardState, float] = field(default_factory=lambda: NO_NEEDS)
 
     @property
     def longest_file(self) -> int | None:

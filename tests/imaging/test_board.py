@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from firmware_mgr.app.master import board_facts
 from firmware_mgr.imaging.board import SHIPPED_BOARDS, load_board, parse_size
 from firmware_mgr.model.errors import UsageError
 from firmware_mgr.model.ids import CpuArch
+from firmware_mgr.model.lifecycle import CardState
 
 
 def altered(tmp_path: Path, old: str, new: str) -> Path:
@@ -30,6 +32,20 @@ def test_shipped_board_is_found_by_name() -> None:
 def test_every_shipped_board_is_valid() -> None:
     for path in SHIPPED_BOARDS.glob("*.toml"):
         assert load_board(path).name == path.stem
+
+
+def test_a_board_may_need_longer_than_the_masters_limits(tmp_path: Path) -> None:
+    board = load_board(
+        altered(tmp_path, "[control]", "[deadlines]\nbooting = 300\nreset = 90.5\n\n[control]")
+    )
+    assert (board.deadlines.booting, board.deadlines.reset, board.deadlines.agent_up) == (300, 90.5, None)
+    assert board_facts(board).needs == {CardState.BOOTING: 300, CardState.RESET: 90.5}
+
+
+@pytest.mark.parametrize("wrong", ["booting = 0", "booting = 3601", 'booting = "5 min"', "burning = 60"])
+def test_unusable_deadlines_of_a_board_are_refused_by_name(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(UsageError, match=rf"deadlines\.{wrong.split(maxsplit=1)[0]}"):
+        load_board(altered(tmp_path, "[control]", f"[deadlines]\n{wrong}\n\n[control]"))
 
 
 def test_unknown_board_names_the_known_ones() -> None:

@@ -170,6 +170,7 @@ class Rack:
             Deadlines(**deadlines),
             poll_seconds=0.02,  # type: ignore[arg-type]
         )
+        self.boards = {board.name: board for board in (BOARD, ARM_BOARD)}
         self.catalogue = MemoryCatalogue(self.clock)
         self.blobs = BlobStore(folder / "blobs")
         self.authority = open_authority(folder / "authority")
@@ -185,7 +186,7 @@ class Rack:
             authority=self.authority,
             burn_log=BurnLog(self.catalogue, self.record_key),
             hands=self.hands,
-            boards={board.name: board for board in (BOARD, ARM_BOARD)},
+            boards=self.boards,
             settings=self.settings,
             sealed=self.sealed,
             roots=lambda: self.roots,

@@ -13,7 +13,7 @@ from firmware_mgr.model.errors import PeerError, UsageError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.model.lifecycle import CardState, OperationState
 from firmware_mgr.model.software import SoftwareSet
-from tests.master.rack_twin import IMAGE, NEW_IMAGE, PACKAGE, SET, Rack, TwinCard, burned
+from tests.master.rack_twin import BOARD, IMAGE, NEW_IMAGE, PACKAGE, SET, Rack, TwinCard, burned
 
 
 def kinds(messages: list[m.FromMaster]) -> list[str]:
@@ -214,6 +214,21 @@ async def test_a_card_that_does_not_come_is_cycled_then_netbooted_then_given_up(
             await rack.settle()
         assert rack.hands.cycles[before:] == [(1, False), (1, True)]
         assert rack.state(1) == "failed" and "given up after 2 power cycles" in rack.reason(1)
+
+
+async def test_a_card_of_a_slow_board_is_waited_for_as_long_as_its_board_file_says(tmp_path: Path) -> None:
+    rack = Rack(tmp_path, slots=1, lost=10.0, booting=60.0)
+    rack.boards[BOARD.name] = replace(BOARD, needs={CardState.BOOTING: 200.0})
+    async with rack:
+        card = TwinCard(rack, 1)
+        await serve(rack, card)
+        before = len(rack.hands.cycles)
+        await card.lose()
+        for seconds, cycles in ((20.0, 1), (190.0, 1), (20.0, 2)):
+            rack.clock.now += seconds
+            await rack.master.engine.call(rack.master.engine._check_deadlines)
+            await rack.settle()
+            assert len(rack.hands.cycles) - before == cycles
 
 
 async def test_a_card_that_stays_silent_is_netbooted_with_what_last_worked(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from firmware_mgr.model.errors import FwmgrError, UsageError
 from firmware_mgr.model.ids import SlotId
 from tests.imaging.loader_rows import LoaderBench, every_row
 from tests.scenarios import sim_campaign
-from tests.scenarios.damage import Case, Outcome, both_controls, seeded_cases, side_by_side
+from tests.scenarios.damage import Case, Outcome, both_controls, maps, seeded_cases, side_by_side
 from tests.scenarios.failing_images import COMMITTED_TRIES, TRIES, bring_back, master_options, offer, try_out
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
 from tests.scenarios.provisioned import Provisioned, provision
-from tests.scenarios.regions import Area, read_map
+from tests.scenarios.regions import Area
 from tests.scenarios.rig import Rig
 from tests.scenarios.software import BOARD, TOP, Breakage
 from tests.scenarios.stage import QemuStage
@@ -62,20 +62,18 @@ def _interruptions(provisioned: Provisioned, rng: random.Random, count: int, vic
 
 
 def damage(provisioned: Provisioned, rng: random.Random, count: int) -> str:
-    rig = provisioned.rig
-    rig.stop_master()
-    rig.all_off()
-    provisioned.burned.put_back(rig)
+    stage, rig = QemuStage(provisioned), provisioned.rig
+    stage.burned()
+    flash = maps(stage, rig)
     rig.start_master()
     cases: dict[SlotId, list[Case]] = {slot: [] for slot in rig.slots}
     for board in rig.plan.boards:
         slots = [slot for slot in rig.slots if rig.board(slot) == board]
-        flash = read_map(provisioned.burned.flash(slots[0]))
-        drawn = [case for area in Area for case in seeded_cases(flash, area, rng, count)]
-        drawn += [both_controls(flash, rng) for _ in range(BOTH_CONTROLS)]
+        drawn = [case for area in Area for case in seeded_cases(flash[slots[0]], area, rng, count)]
+        drawn += [both_controls(flash[slots[0]], rng) for _ in range(BOTH_CONTROLS)]
         for number, case in enumerate(drawn):
             cases[slots[number % len(slots)]].append(case)
-    outcomes = side_by_side(provisioned, cases, say)
+    outcomes = side_by_side(stage, rig, cases, say)
     names = [*(area.value for area in Area), "both"]
     return "; ".join(
         f"{board}: {_summary(name, [outcome for outcome in outcomes if rig.board(outcome.slot) == board])}"

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from firmware_mgr.flash.boot_partition import PIECE_SIZE
-from firmware_mgr.flash.device import FileDevice
+from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.errors import FlashFormatError
 from firmware_mgr.flash.gpt import find, read_table
+from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.provisioned import Provisioned
 from tests.scenarios.regions import Area, FlashMap, Flip, Part, flip, read_map
+from tests.scenarios.stage import Stage, Undisturbed
+from tests.scenarios.words import Words
 
 #: Longest way back: two tries from flash, netboot, a burn, a reset; each slow on a busy host.
 WAY_BACK = 300.0
@@ -73,18 +72,27 @@ def both_controls(flash: FlashMap, rng: random.Random) -> Case:
     return Case("both copies of control", (flash.hit(Part.COPY_0, rng), flash.hit(Part.COPY_1, rng)))
 
 
-def undergo(provisioned: Provisioned, case: Case, slot: SlotId) -> Outcome:
+def maps(stage: Stage, rig: Words) -> dict[SlotId, FlashMap]:
+    """Where things lie in every card's flash as it was burned. No card has power."""
+    found = {}
+    for slot in rig.slots:
+        with stage.flash(slot) as device:
+            found[slot] = read_map(device)
+    return found
+
+
+def undergo(stage: Stage, rig: Words, case: Case, slot: SlotId) -> Outcome:
     """Damage the card of `slot`, give it power, and see. The rig's master is up."""
-    rig, flash = provisioned.rig, provisioned.rig.paths(slot).flash
     rig.take_out(slot)
-    provisioned.burned.put_back_flash(rig, slot)
-    flip(flash, case.flips)
-    index_lost = not _opens(flash)
-    before = len(rig.burns(slot))
-    started = time.monotonic()
+    stage.put_back_flash(slot)
+    with stage.flash(slot) as device:
+        in_use = read_map(device).in_use
+        flip(device, case.flips)
+        index_lost = not _opens(device)
+    before, started = len(rig.burns(slot)), rig.now()
     rig.power(slot, PowerAction.ON)
     card = rig.wait_in_service(slot, WAY_BACK)
-    seconds = time.monotonic() - started
+    seconds = rig.now() - started
     burns = rig.burns(slot)[before:]
     outcome = Outcome(
         case,
@@ -94,40 +102,37 @@ def undergo(provisioned: Provisioned, case: Case, slot: SlotId) -> Outcome:
         sum(burn["boot_bytes_written"] for burn in burns),
         sum(burn["package_bytes_written"] for burn in burns),
     )
-    _check_only_what_was_bad(outcome, provisioned, index_lost=index_lost)
+    _check_only_what_was_bad(outcome, stage.undisturbed[slot], in_use, index_lost=index_lost)
     _check_whole(card, str(outcome))
     assert "This card is in service" in rig.page(slot), f"{outcome}: its web server does not answer"
     return outcome
 
 
-def _opens(flash: Path) -> bool:
+def _opens(device: FlashDevice) -> bool:
     """Whether the store's index can be read, as the format says."""
-    with FileDevice(flash) as device:
-        try:
-            Store.open(find(read_table(device), "store").window(device))
-        except (DeviceError, FlashFormatError):
-            return False
+    try:
+        Store.open(find(read_table(device), "store").window(device))
+    except (DeviceError, FlashFormatError):
+        return False
     return True
 
 
-def _check_only_what_was_bad(outcome: Outcome, provisioned: Provisioned, *, index_lost: bool) -> None:
+def _check_only_what_was_bad(
+    outcome: Outcome, undisturbed: Undisturbed, in_use: Letter, *, index_lost: bool
+) -> None:
     hit = outcome.case.parts
     pieces = len({shot.offset // PIECE_SIZE for shot in outcome.case.flips if shot.part is Part.IMAGE})
     if Part.IMAGE in hit:
         # What the loader starts although a piece is bad goes to the other partition whole.
-        assert 0 < outcome.boot_written <= provisioned.image_length(outcome.slot), outcome
-        if outcome.booted_from == provisioned_letter(provisioned, outcome.slot):
+        assert 0 < outcome.boot_written <= undisturbed.image_length, outcome
+        if outcome.booted_from == in_use.value:
             assert outcome.boot_written <= pieces * PIECE_SIZE, outcome
     else:
         assert outcome.boot_written == 0, outcome
     if Part.MODULES in hit or index_lost:
-        assert 0 < outcome.package_written <= provisioned.package_written(outcome.slot), outcome
+        assert 0 < outcome.package_written <= undisturbed.package_written, outcome
     else:
         assert outcome.package_written == 0, outcome
-
-
-def provisioned_letter(provisioned: Provisioned, slot: SlotId) -> str:
-    return read_map(provisioned.burned.flash(slot)).in_use.value
 
 
 def _check_whole(card: dict[str, object], where: str) -> None:
@@ -143,7 +148,8 @@ def _check_whole(card: dict[str, object], where: str) -> None:
 
 
 def side_by_side(
-    provisioned: Provisioned,
+    stage: Stage,
+    rig: Words,
     cases: Mapping[SlotId, Sequence[Case]],
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
@@ -151,16 +157,16 @@ def side_by_side(
     failed = threading.Event()
 
     def work(slot: SlotId) -> list[Outcome]:
-        outcomes = []
+        outcomes: list[Outcome] = []
         for case in cases[slot]:
-            if not failed.is_set():
-                outcomes.append(undergo(provisioned, case, slot))
-                tell(str(outcomes[-1]))
+            if failed.is_set():
+                break
+            try:
+                outcomes.append(undergo(stage, rig, case, slot))
+            except BaseException:
+                failed.set()
+                raise
+            tell(str(outcomes[-1]))
         return outcomes
 
-    with ThreadPoolExecutor(len(cases)) as pool:
-        futures = [pool.submit(work, slot) for slot in cases]
-        try:
-            return [outcome for future in futures for outcome in future.result()]
-        finally:
-            failed.set()
+    return [outcome for outcomes in rig.side_by_side(work, list(cases)) for outcome in outcomes]

@@ -1,4 +1,4 @@
-"""Where things lie in a card's flash file, and seeded damage to them.
+"""Where things lie in a card's flash, and seeded damage to them.
 
 Knows the bytes of a burned flash by its own table, records and index. Only for flash without power.
 """
@@ -60,7 +60,7 @@ _AIMS: dict[Area, tuple[Part | None, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One byte, `offset` bytes into the flash file, is changed by exclusive or with `mask`."""
+    """One byte, `offset` bytes into the flash, is changed by exclusive or with `mask`."""
 
     offset: int
     mask: int
@@ -102,16 +102,15 @@ class FlashMap:
         return self.in_use.partition if area is Area.BOOT else area.value
 
 
-def read_map(path: Path) -> FlashMap:
+def read_map(device: FlashDevice) -> FlashMap:
     """Of a flash that is whole."""
-    with FileDevice(path) as device:
-        table = read_table(device)
-        windows = {name: find(table, name).window(device) for name in PARTITIONS}
-        boot = read_control(windows["control"]).effective.boot
-        in_use = next(letter for letter in Letter if Target.of(letter) is boot)
-        store = Store.open(windows["store"])
-        image = read_records(store.documents()).boot[in_use]
-        extents = [(extent.offset, extent.offset + extent.length) for extent in store.blobs().values()]
+    table = read_table(device)
+    windows = {name: find(table, name).window(device) for name in PARTITIONS}
+    boot = read_control(windows["control"]).effective.boot
+    in_use = next(letter for letter in Letter if Target.of(letter) is boot)
+    store = Store.open(windows["store"])
+    image = read_records(store.documents()).boot[in_use]
+    extents = [(extent.offset, extent.offset + extent.length) for extent in store.blobs().values()]
     partitions = {name: (window.offset, window.offset + window.size) for name, window in windows.items()}
     control, _ = partitions["control"]
     boot_start, boot_end = partitions[in_use.partition]
@@ -131,14 +130,14 @@ def read_map(path: Path) -> FlashMap:
     return FlashMap(in_use, partitions, tuple(spans))
 
 
-def flip(path: Path, flips: Sequence[Flip]) -> None:
-    """Do the damage. The machine must have no power."""
-    with path.open("r+b") as file:
-        for shot in flips:
-            file.seek(shot.offset)
-            (byte,) = file.read(1)
-            file.seek(shot.offset)
-            file.write(bytes([byte ^ shot.mask]))
+def flip(device: FlashDevice, flips: Sequence[Flip]) -> None:
+    """Do the damage. The card must have no power."""
+    for shot in flips:
+        start = shot.offset - shot.offset % device.block_size
+        block = bytearray(device.read(start, device.block_size))
+        block[shot.offset - start] ^= shot.mask
+        device.write(start, bytes(block))
+        device.sync()
 
 
 def digests(path: Path) -> dict[str, str]:

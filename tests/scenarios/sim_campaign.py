@@ -19,11 +19,16 @@ from pathlib import Path
 
 from firmware_mgr.flash.device import Cut
 from tests.scenarios import flash_cuts, single_faults
+from tests.scenarios.damage import both_controls, maps, seeded_cases, side_by_side
 from tests.scenarios.interruptions import Victim, interrupted_burn_alls
+from tests.scenarios.regions import Area
 from tests.scenarios.stage import SimStage
 
 WORKERS = 2
 STRIKES_EACH = 4
+#: Cases of damage in each area; each has one to so many bytes.
+DAMAGED = 20
+FLIPS = 3
 WITHIN = 1.4
 
 
@@ -55,6 +60,8 @@ def main(arguments: list[str]) -> int:
             )
             strikes = pool.imap(_strikes, [(seed, victim) for victim in Victim])
             failed += _report(f"seed {seed}: kills of the master, power cuts", strikes)
+            damaged = pool.imap(_damage, [(seed, area) for area in Area])
+            failed += _report(f"seed {seed}: damaged flash", damaged)
     return 1 if failed else 0
 
 
@@ -115,3 +122,25 @@ def _strikes(case: tuple[int, Victim]) -> tuple[int, str]:
                 stage.close()
 
     return _tried(f"seed {seed}, {victim.value}", work)
+
+
+def _damage(case: tuple[int, Area]) -> tuple[int, str]:
+    seed, area = case
+
+    def work() -> int:
+        with tempfile.TemporaryDirectory(prefix="fws-") as folder:
+            stage = SimStage(Path(folder), seed)
+            try:
+                rng = random.Random(f"{seed} {area.value}")
+                rig = stage.burned()
+                slot = rig.slots[0]
+                flash = maps(stage, rig)[slot]
+                cases = [seeded_cases(flash, area, rng, 1, rng.randint(1, FLIPS))[0] for _ in range(DAMAGED)]
+                if area is Area.CONTROL:
+                    cases.append(both_controls(flash, rng))
+                rig.start_master()
+                return len(side_by_side(stage, rig, {slot: cases}))
+            finally:
+                stage.close()
+
+    return _tried(f"seed {seed}, damage in {area.value}", work)

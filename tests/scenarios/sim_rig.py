@@ -98,6 +98,9 @@ class SimRig(Words):
                 case ["card", "set", slot, *wishes]:
                     body = {"cards": [slot], "packages": [word for word in wishes if word != "--package"]}
                     answers = self.post("/v1/card/set", body)
+                case ["card", "approve", slot]:
+                    self.post("/v1/card/approve", {"slot": slot})
+                    answers = []
                 case ["burn-all"]:
                     answers = [{"warnings": [], **self.post("/v1/burn-all", {})}]
                 case _:

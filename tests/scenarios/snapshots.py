@@ -49,12 +49,12 @@ class Snapshot:
         shutil.rmtree(rig.master.directory, ignore_errors=True)
         shutil.copytree(self.directory / "master", rig.master.directory)
 
-    def put_back_flash(self, rig: Rig, slot: SlotId) -> None:
-        """This card's flash alone, with its firmware's variables, and its captures and logs of writes are
-        thrown away."""
-        copy_sparse(self.flash(slot), rig.paths(slot).flash)
-        if self.variables(slot).exists():
-            copy_sparse(self.variables(slot), rig.paths(slot).variables)
+    def put_back_flash(self, rig: Rig, slot: SlotId, of: SlotId | None = None) -> None:
+        """This card's flash alone, or that of the card which was burned in the slot `of`; with its firmware's
+        variables. Captures and logs of writes of the slot are thrown away."""
+        copy_sparse(self.flash(of or slot), rig.paths(slot).flash)
+        if self.variables(of or slot).exists():
+            copy_sparse(self.variables(of or slot), rig.paths(slot).variables)
         else:
             rig.paths(slot).variables.unlink(missing_ok=True)
         for pattern in ("net*.pcap", "writes-*.log"):

@@ -43,9 +43,10 @@ BEHAVIOURS = {
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """What a card took in the first burn-all: bytes that travel and that are written, and its image."""
+    """What a card took in the first burn-all: its image, bytes that travel at most, and those written."""
 
     version: str
+    image_length: int
     travels: int
     boot_written: int
     package_written: int
@@ -79,14 +80,27 @@ class Stage(ABC):
         """The flash of a card without power."""
 
     @abstractmethod
+    def put_back_flash(self, slot: SlotId, of: SlotId | None = None) -> None:
+        """The flash of a card without power is as it was burned; nothing else of the stage changes.
+
+        `of` another slot: that slot's card is put in here, of the same board.
+        """
+
+    @abstractmethod
+    def two_of_one_board(self) -> tuple[SlotId, SlotId]:
+        """Two slots whose cards could change places."""
+
+    @abstractmethod
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         """A boot image for the board in that slot."""
 
 
 def _undisturbed(work: dict[str, Any], image: BootImage, package: Path) -> Undisturbed:
+    length = image.manifest.files[PARTITION_FILE].length
     return Undisturbed(
         image.manifest.version,
-        image.manifest.files[PARTITION_FILE].length + package.stat().st_size,
+        length,
+        length + package.stat().st_size,
         int(work["boot_written"]),
         int(work["package_written"]),
     )
@@ -136,6 +150,15 @@ class QemuStage(Stage):
     def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
         return FileDevice(self._provisioned.rig.paths(slot).flash)
 
+    def put_back_flash(self, slot: SlotId, of: SlotId | None = None) -> None:
+        self._provisioned.burned.put_back_flash(self._provisioned.rig, slot, of)
+
+    def two_of_one_board(self) -> tuple[SlotId, SlotId]:
+        rig = self._provisioned.rig
+        one, two = rig.slots[0], rig.slots[-1]
+        assert rig.board(one) == rig.board(two)
+        return one, two
+
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         site, board = self._provisioned.site, self._provisioned.rig.board(slot)
         return site.build_image(folder / version, version=version, breakage=breakage, board=board)
@@ -173,8 +196,8 @@ class SimStage(Stage):
 
     def burned(self) -> Words:
         rig = self._begin(self._folder / "burned")
-        for slot, contents in self._flash.items():
-            self._system.chassis.card(slot).hardware.flash.load(contents)
+        for slot in rig.slots:
+            self.put_back_flash(slot)
         return rig
 
     def fresh(self) -> Words:
@@ -193,6 +216,13 @@ class SimStage(Stage):
 
     def flash(self, slot: SlotId) -> AbstractContextManager[FlashDevice]:
         return nullcontext(self._system.chassis.card(slot).hardware.flash)
+
+    def put_back_flash(self, slot: SlotId, of: SlotId | None = None) -> None:
+        self._system.chassis.card(slot).hardware.flash.load(self._flash[of or slot])
+
+    def two_of_one_board(self) -> tuple[SlotId, SlotId]:
+        one, two = self._system.slots
+        return one, two
 
     def build_image(self, folder: Path, version: str, breakage: Breakage | None, slot: SlotId) -> BootImage:
         return self._system.build_image(

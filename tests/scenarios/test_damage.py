@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
-from tests.scenarios.damage import Case, both_controls, seeded_cases, side_by_side
-from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.regions import Area, FlashMap, Part, read_map
-from tests.scenarios.rig import Rig
-
-pytestmark = pytest.mark.qemu
+from tests.scenarios.damage import Case, both_controls, maps, seeded_cases, side_by_side
+from tests.scenarios.regions import Area, FlashMap, Part
+from tests.scenarios.stage import Stage
 
 FLIPS = 3
 
 
 def test_card_with_damaged_flash_comes_back_and_only_what_was_bad_is_burned_again(
-    provisioned: Provisioned, burned: Rig, rng: random.Random
+    stage: Stage, rng: random.Random
 ) -> None:
-    cases = {slot: _cases(read_map(provisioned.burned.flash(slot)), rng) for slot in burned.one_of_each}
-    burned.start_master()
-    outcomes = side_by_side(provisioned, cases)
+    rig = stage.burned()
+    flash = maps(stage, rig)
+    cases = {slot: _cases(flash[slot], rng) for slot in rig.one_of_each}
+    rig.start_master()
+    outcomes = side_by_side(stage, rig, cases)
     assert len(outcomes) == sum(map(len, cases.values()))
 
 

@@ -13,13 +13,12 @@ from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
 from tests.scenarios import strangers
 from tests.scenarios.provisioned import Provisioned
-from tests.scenarios.regions import digests
+from tests.scenarios.regions import digests, digests_of
 from tests.scenarios.rig import Rig
-from tests.scenarios.snapshots import copy_sparse
 from tests.scenarios.software import ask, fwmgr
+from tests.scenarios.stage import Stage
 from tests.scenarios.waiting import wait_until
-
-pytestmark = pytest.mark.qemu
+from tests.scenarios.words import Words
 
 REFUSED = 60.0
 
@@ -47,6 +46,7 @@ def _assert_refused(rig: Rig, command: tuple[str | Path, ...], *words: str, code
     assert (_files(rig), rig.client.get("/v1/images"), rig.client.get("/v1/packages")) == before
 
 
+@pytest.mark.qemu
 def test_packages_that_are_unsigned_altered_or_a_strangers_are_not_taken(
     provisioned: Provisioned, burned: Rig, tmp_path: Path
 ) -> None:
@@ -63,6 +63,7 @@ def test_packages_that_are_unsigned_altered_or_a_strangers_are_not_taken(
         _assert_refused(burned, ("package", "add", altered), name, "expected", "found")
 
 
+@pytest.mark.qemu
 def test_image_for_another_cpu_or_board_is_not_taken(
     provisioned: Provisioned, burned: Rig, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_image_for_another_cpu_or_board_is_not_taken(
     assert burned.card(slot)["record"]["wanted"] == wanted
 
 
+@pytest.mark.qemu
 def test_a_package_whose_key_came_after_the_image_is_refused_before_a_card_is_touched(
     provisioned: Provisioned, burned: Rig, tmp_path: Path
 ) -> None:
@@ -104,8 +106,8 @@ def test_a_package_whose_key_came_after_the_image_is_refused_before_a_card_is_to
     assert _unwritten(burned.paths(slot).flash) == before
 
 
-def _wait_refusal(rig: Rig, slot: SlotId) -> dict[str, str]:
-    refusal: dict[str, str] = wait_until(
+def _wait_refusal(rig: Words, slot: SlotId) -> dict[str, str]:
+    refusal: dict[str, str] = rig.wait_until(
         f"the card in slot {slot} is refused",
         lambda: rig.card(slot)["refusal"],
         REFUSED,
@@ -114,39 +116,42 @@ def _wait_refusal(rig: Rig, slot: SlotId) -> dict[str, str]:
     return refusal
 
 
-def test_card_in_a_slot_that_has_another_key_pinned_waits_for_approval(
-    provisioned: Provisioned, burned: Rig
-) -> None:
+def _unwritten_on(stage: Stage, slot: SlotId) -> dict[str, str]:
+    with stage.flash(slot) as device:
+        return {name: digest for name, digest in digests_of(device).items() if name != "control"}
+
+
+def test_card_in_a_slot_that_has_another_key_pinned_waits_for_approval(stage: Stage) -> None:
     """Two cards of one board change places."""
-    one, two = burned.slots[0], burned.slots[-1]
-    assert burned.board(one) == burned.board(two)
-    copy_sparse(provisioned.burned.flash(one), burned.paths(two).flash)
-    copy_sparse(provisioned.burned.flash(two), burned.paths(one).flash)
-    before = {slot: _unwritten(burned.paths(slot).flash) for slot in (one, two)}
-    burned.start_master()
-    keys = {slot: burned.card(slot)["record"]["key_fingerprint"] for slot in (one, two)}
+    rig = stage.burned()
+    one, two = stage.two_of_one_board()
+    stage.put_back_flash(one, of=two)
+    stage.put_back_flash(two, of=one)
+    before = {slot: _unwritten_on(stage, slot) for slot in (one, two)}
+    rig.start_master()
+    keys = {slot: rig.card(slot)["record"]["key_fingerprint"] for slot in (one, two)}
     for slot in (one, two):
-        burned.power(slot, PowerAction.ON)
+        rig.power(slot, PowerAction.ON)
     for slot, other in ((one, two), (two, one)):
-        refusal = _wait_refusal(burned, slot)
+        refusal = _wait_refusal(rig, slot)
         assert refusal["what"] == "card shows another key than the one pinned for its slot"
         assert refusal["where"] == f"slot {slot}"
         assert refusal["expected"] == f"key {keys[slot][:16]}"
         assert refusal["found"] == f"key {keys[other][:16]}"
-        assert not burned.card(slot)["in_service"]
-        listed = fwmgr("cards", "--dir", burned.master.directory)
-        assert f"slot {slot}: refused" in listed
-    burned.all_off()
-    assert {slot: _unwritten(burned.paths(slot).flash) for slot in (one, two)} == before
+        assert not rig.card(slot)["in_service"]
+        assert "refused" in rig.show(slot)
+    rig.all_off()
+    assert {slot: _unwritten_on(stage, slot) for slot in (one, two)} == before
 
     for slot in (one, two):
-        burned.take_out(slot)
-        burned.power(slot, PowerAction.ON)
-    fwmgr("card", "approve", str(one), "--dir", burned.master.directory)
-    burned.wait_in_service(one)
-    assert not burned.card(two)["in_service"]
+        rig.take_out(slot)
+        rig.power(slot, PowerAction.ON)
+    assert rig.says("card", "approve", str(one)).code == 0
+    rig.wait_in_service(one)
+    assert not rig.card(two)["in_service"]
 
 
+@pytest.mark.qemu
 def test_card_of_another_site_is_refused_and_keeps_what_it_has(
     provisioned: Provisioned, burned: Rig, tmp_path: Path
 ) -> None:
@@ -169,6 +174,7 @@ def test_card_of_another_site_is_refused_and_keeps_what_it_has(
     assert _unwritten(flash) == before
 
 
+@pytest.mark.qemu
 def test_client_with_a_foreign_certificate_is_refused(burned: Rig, tmp_path: Path) -> None:
     """Whoever it is: it takes this master for its own, and shows a certificate of another authority."""
     _, authority = strangers.another_site(tmp_path / "elsewhere")
