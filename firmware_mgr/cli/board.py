@@ -13,6 +13,7 @@ from rich.table import Table
 
 from firmware_mgr.cli import card_class
 from firmware_mgr.cli.card_class import Clear, Features, Images, Order, Packages, SaveImage
+from firmware_mgr.cli.check_words import tell_change
 from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master_client
 from firmware_mgr.cli.screen import plain, screen
 
@@ -82,6 +83,7 @@ def _show(one: dict[str, Any], as_json: bool) -> None:
         return
     for warning in one["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+    tell_change(one.get("check"))  # of a board that is only shown nothing has changed
     table = Table(title=f"board {one['board']}", show_header=False)
     table.add_row("cards", ", ".join(one["cards"]) or "none")
     table.add_row("class of those in none", one["class"] or "none")

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.board_wish import BoardRecord, Preferred
+from firmware_mgr.master.check_api import changed_and_checked
 from firmware_mgr.master.class_api import changed, texts
 from firmware_mgr.master.configuration import read_images
 from firmware_mgr.master.requests import read_body
@@ -60,12 +61,13 @@ class _Handlers:
             await wishes.say_of_board(after)
             return after
 
-        return web.json_response(self._document(await self._master.change_classes(work)))
+        record, check = await changed_and_checked(self._master, work)
+        return web.json_response({**self._document(record), "check": check})
 
     async def clear(self, request: web.Request) -> web.Response:
         record = BoardRecord(self._board(request))
-        await self._master.change_classes(lambda: self._master.wishes.say_of_board(record))
-        return web.json_response(self._document(record))
+        _, check = await changed_and_checked(self._master, lambda: self._master.wishes.say_of_board(record))
+        return web.json_response({**self._document(record), "check": check})
 
     def _board(self, request: web.Request) -> str:
         board, known = request.match_info["board"], self._master.roster.cpus

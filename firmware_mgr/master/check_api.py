@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -22,6 +23,8 @@ from firmware_mgr.master.operations import Operation
 from firmware_mgr.master.service import Master
 from firmware_mgr.model.discrepancies import Discrepancy
 from firmware_mgr.model.ids import SlotId
+
+T = TypeVar("T")
 
 
 def check_routes(master: Master) -> list[web.RouteDef]:
@@ -43,6 +46,13 @@ def check_routes(master: Master) -> list[web.RouteDef]:
         return web.json_response(text=await asyncio.to_thread(text))
 
     return [web.get("/v1/check", check)]
+
+
+async def changed_and_checked(master: Master, work: Callable[[], Awaitable[T]]) -> tuple[T, dict[str, Any]]:
+    """What `work` returns, done in turn with all else that the master does; and the `check` of its answer."""
+    note = master.checks.note()
+    found: T = await master.change_classes(work, note)
+    return found, await change_document(note, master)
 
 
 async def change_document(note: ChangeNote, master: Master) -> dict[str, Any]:

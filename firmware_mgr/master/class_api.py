@@ -12,7 +12,7 @@ from aiohttp import web
 
 from firmware_mgr.link.wire import to_plain
 from firmware_mgr.master.card_class import ClassRecord
-from firmware_mgr.master.check_api import change_document
+from firmware_mgr.master.check_api import change_document, changed_and_checked
 from firmware_mgr.master.configuration import Configuration, read_images
 from firmware_mgr.master.requests import read_body
 from firmware_mgr.master.roster import Entry
@@ -54,9 +54,7 @@ class _Handlers:
         name = str(body.get("name"))
         configuration = changed(Configuration(), body)
         wishes = self._master.wishes
-        note = self._master.checks.note()
-        record = await self._master.change_classes(lambda: wishes.create(name, configuration), note)
-        check = await change_document(note, self._master)
+        record, check = await changed_and_checked(self._master, lambda: wishes.create(name, configuration))
         return web.json_response({**self._document(record), "check": check})
 
     async def change(self, request: web.Request) -> web.Response:
@@ -66,9 +64,7 @@ class _Handlers:
         async def work() -> ClassRecord:
             return await wishes.change(name, changed(wishes.get(name).configuration, body))
 
-        note = self._master.checks.note()
-        record = await self._master.change_classes(work, note)
-        check = await change_document(note, self._master)
+        record, check = await changed_and_checked(self._master, work)
         return web.json_response({**self._document(record), "check": check})
 
     async def remove(self, request: web.Request) -> web.Response:
@@ -87,10 +83,8 @@ class _Handlers:
             await master.wishes.assign(None if name is None else str(name), entries)
             return entries
 
-        note = master.checks.note()
-        entries = await master.change_classes(work, note)
-        slots = [str(entry.slot) for entry in entries]
-        said, check = master.warnings(entries), await change_document(note, master)
+        entries, check = await changed_and_checked(master, work)
+        slots, said = [str(entry.slot) for entry in entries], master.warnings(entries)
         return web.json_response({"class": name, "slots": slots, "warnings": said, "check": check})
 
     async def set_own(self, request: web.Request) -> web.Response:

@@ -165,6 +165,11 @@ class Roster:
         if changed:
             self.software_changed()
 
+    async def remove_software(self, records: Sequence[ImageRecord | PackageRecord]) -> None:
+        """Take these out of the catalogue, all or none."""
+        await self._batches.apply([Delete(record.key) for record in records])
+        await self.load_software()
+
     def make(self, slot: SlotId, now: float) -> Entry:
         """A slot that nothing was known of; it is not written yet."""
         entry = self.blank(slot, now)

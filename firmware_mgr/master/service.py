@@ -20,7 +20,7 @@ from firmware_mgr.master.bindings import Bindings, Wish
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.burn_all_desk import BurnAllDesk
 from firmware_mgr.master.card_life import CardEvent
-from firmware_mgr.master.catalogue import Catalogue, Delete, Put
+from firmware_mgr.master.catalogue import Catalogue, Put
 from firmware_mgr.master.check_desk import ChangeNote, CheckDesk
 from firmware_mgr.master.collect import Collected, collect
 from firmware_mgr.master.composite_desk import CompositeDesk, Entered
@@ -61,8 +61,6 @@ T = TypeVar("T")
 
 #: Bytes that came later than this stay when something is removed: their document may still be on its way.
 LONGEST_IMPORT_SECONDS = 3600.0
-#: Documents that are removed by one transaction: the catalogue takes 128 changes.
-MAX_DELETES = 128
 #: Different complaints about netboot clients that are written to the log.
 MAX_SAID = 1000
 
@@ -405,16 +403,16 @@ class Master:
         return removed
 
     async def collect_software(self, keep: int, *, dry_run: bool) -> Collected:
-        """Remove what nobody refers to but `keep` versions of each name; or only say what that is."""
+        """Remove all that nobody refers to but `keep` versions of each name, or nothing.
+
+        `dry_run` only says what that is.
+        """
 
         async def work() -> Collected:
             cards = [entry.record for entry in self.roster]
             found = collect(self.roster.images, self.roster.packages, cards, self.wishes.said, keep)
             if found.records and not dry_run:
-                deletes = [Delete(record.key) for record in found.records]
-                for start in range(0, len(deletes), MAX_DELETES):
-                    await self._catalogue.transact([], deletes[start : start + MAX_DELETES])
-                await self.roster.load_software()
+                await self.roster.remove_software(found.records)
             return found
 
         collected: Collected = await self.engine.call(work)
@@ -428,8 +426,7 @@ class Master:
         cards = [entry.record for entry in self.roster]
         said = [line for record in records for line in who_refers(record, cards, self.wishes.said, left)]
         check_unused(what, list(dict.fromkeys(said)))
-        await self._catalogue.transact([], [Delete(record.key) for record in records])
-        await self.roster.load_software()
+        await self.roster.remove_software(records)
 
     async def _collect(self) -> None:
         """Remove the bytes that nobody refers to, while cards go on; what cannot be removed stays."""

@@ -31,9 +31,13 @@ class Answering:
         self._loop.run_forever()
         self._loop.run_until_complete(self._runner.cleanup())
 
+    def routes(self, router: web.UrlDispatcher) -> None:
+        """What answers; another master may answer otherwise."""
+        router.add_route("*", "/{path:.*}", self._answer)
+
     async def _start(self) -> None:
         application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self._answer)
+        self.routes(application.router)
         self._runner = web.AppRunner(application)
         await self._runner.setup()
         await web.UnixSite(self._runner, str(MasterPaths(self.directory).api)).start()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from firmware_mgr.cli.main import app
-from firmware_mgr.master.site import MasterPaths
+from tests.cli.answering import Answering
 
 FILE = {"path": "web/key", "mode": "0600", "owner": "0:0", "secret": True, "length": 7, "digest": "ab" * 32}
 VARIABLE = {"name": "LEVEL", "secret": False, "length": 5, "digest": "cd" * 32, "value": "debug"}
@@ -31,36 +29,21 @@ KEPT = {"logs": [{"name": "web"}], "cores": [], "note": ""}
 LOG = "line 1\nline 2 \x1b[31mred\nüber\n".encode()
 
 
-class Master:
-    """Answers like a master's API, and remembers what it was sent."""
+class Master(Answering):
+    """Has one owner's settings and one card's log, and takes changes."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
         self.posted: list[dict[str, Any]] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve)
-        self._up = threading.Event()
-        self._thread.start()
-        assert self._up.wait(10)
+        super().__init__(directory)
 
-    def _serve(self) -> None:
-        self._loop.run_until_complete(self._start())
-        self._up.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
+    def routes(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/v1/settings/one", self._always(RECORD))
+        router.add_get("/v1/settings", self._always([RECORD]))
+        router.add_post("/v1/settings", self._change)
+        router.add_get("/v1/card/log", self._log)
+        router.add_get("/v1/card/kept", self._always(KEPT))
 
-    async def _start(self) -> None:
-        application = web.Application()
-        application.router.add_get("/v1/settings/one", self._answer(RECORD))
-        application.router.add_get("/v1/settings", self._answer([RECORD]))
-        application.router.add_post("/v1/settings", self._change)
-        application.router.add_get("/v1/card/log", self._log)
-        application.router.add_get("/v1/card/kept", self._answer(KEPT))
-        self._runner = web.AppRunner(application)
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(MasterPaths(self.directory).api)).start()
-
-    def _answer(self, document: Any) -> Callable[[web.Request], Any]:
+    def _always(self, document: Any) -> Callable[[web.Request], Any]:
         async def answer(_: web.Request) -> web.Response:
             return web.json_response(document)
 
@@ -75,11 +58,6 @@ class Master:
         data = LOG[start : start + 23]  # in the middle of a letter
         document = {"start": start, "end": len(LOG), "data": base64.b64encode(data).decode()}
         return web.json_response(document)
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +16,10 @@ from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.catalogue import Put
 from firmware_mgr.master.collect import Collected, collect
 from firmware_mgr.master.configuration import Configuration
-from firmware_mgr.master.documents import CardRecord, ImageRecord, PackageRecord, StoredFile
+from firmware_mgr.master.documents import PACKAGES, CardRecord, ImageRecord, PackageRecord, StoredFile
 from firmware_mgr.master.removal import who_refers
 from firmware_mgr.master.said import Said
-from firmware_mgr.model.errors import UsageError
+from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import SoftwareSet
 from tests.master.rack_twin import IMAGE, NEW_IMAGE, Rack
@@ -134,11 +135,24 @@ async def test_a_dry_run_removes_nothing_and_a_real_one_does_also_after_a_restar
         assert rack.master.roster.images == [NEW_IMAGE]
 
 
-async def test_more_than_one_transaction_holds_can_go(tmp_path: Path) -> None:
+async def test_more_than_one_transaction_holds_goes_whole_or_not_at_all(tmp_path: Path) -> None:
     async with Rack(tmp_path, slots=1) as rack:
         records = [package("old", version) for version in range(1, 300)]
         for record in records[:-1]:
             await rack.catalogue.transact([], [Put(record.key, record.to_document())])
         await rack.add(records[-1])
+        transact, calls = rack.catalogue.transact, 0
+
+        async def full(*what: Any) -> int:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise DeviceError("catalogue cannot be written", found="no space left")
+            return await transact(*what)
+
+        rack.catalogue.transact = full  # type: ignore[method-assign]
+        with pytest.raises(DeviceError, match="no space left"):
+            await rack.master.collect_software(1, dry_run=False)
+        assert len(rack.master.roster.packages) == 300 and len(await rack.catalogue.list(PACKAGES)) == 300
         assert len((await rack.master.collect_software(1, dry_run=False)).packages) == 298
         assert len(rack.master.roster.packages) == 2

@@ -43,6 +43,14 @@ def add(system: SimSystem, title: str, **needs: Any) -> Path:
     return path
 
 
+def burn_all(system: SimSystem) -> Any:
+    """All cards are present afterwards; what was answered when it began."""
+    operation = system.post("/v1/burn-all")
+    path = f"/v1/operations/{operation['id']}"
+    system.wait_until("it is over", lambda: system.get(path)["finished"], 900.0)
+    return operation
+
+
 def shown(renderable: Any) -> str:
     out = io.StringIO()
     Console(file=out, width=140).print(renderable)
@@ -50,10 +58,7 @@ def shown(renderable: Any) -> str:
 
 
 def test_breaking_another_cards_dependency_is_told_at_once_and_remembered(system: SimSystem) -> None:
-    operation = system.post("/v1/burn-all")
-    assert operation["check"] == {"discrepancies": [], "count": 0}
-    path = f"/v1/operations/{operation['id']}"
-    system.wait_until("it is over", lambda: system.get(path)["finished"], 900.0)
+    assert burn_all(system)["check"] == {"discrepancies": [], "count": 0}
     assert system.get("/v1/check") == {"cards": 2, "lacking": 0, "discrepancies": []}
 
     (answer,) = system.post("/v1/card/set", {"cards": ["2"], "packages": ["web", "peer=1"]})
@@ -103,3 +108,17 @@ def test_what_nobody_refers_to_is_collected_and_the_rest_is_not(system: SimSyste
     assert len(system.get("/v1/packages")) == 3
     system.post("/v1/card/set", {"cards": ["2"], "packages": []})
     assert system.post("/v1/packages/collect", {"keep": 1})["packages"] == []
+
+
+def test_what_is_said_of_a_board_and_breaks_another_card_is_told_as_well(system: SimSystem) -> None:
+    burn_all(system)
+    board = system.get("/v1/card", slot="2")["board"]
+    answer = system.post(f"/v1/boards/{board}", {"packages": ["web", "peer=2"]})
+    assert answer["check"]["counts"] == {"worse": 0, "better": 0}
+    system.post("/v1/card/clear", {"cards": ["2"]})
+    answer = system.post(f"/v1/boards/{board}", {"packages": ["web"]})
+    assert (answer["board"], answer["check"]["counts"]) == (board, {"worse": 1, "better": 0})
+    answer = system.post(f"/v1/boards/{board}/clear")
+    assert [one["slot"] for one in answer["check"]["better"]] == ["1"]
+    # All of everything on slot 2: its own sync needs a peer elsewhere.
+    assert [(one["slot"], one["package"]) for one in answer["check"]["worse"]] == [("2", "sync")]
