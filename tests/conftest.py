@@ -14,7 +14,7 @@ settings.register_profile("fwmgr", deadline=None)
 settings.load_profile("fwmgr")
 
 #: Fixtures that need the shared rig of burned cards.
-RIG = {"provisioned", "burned", "fresh", "stage"}
+RIG = {"provisioned", "burned", "fresh", "stage", "cards"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

@@ -67,7 +67,11 @@ def run(
         list[Path] | None, typer.Option(help="A board file of your own; may be given again.")
     ] = None,
     deadlines: Annotated[
-        str, typer.Option(help='JSON: seconds by state, to change the defaults: {"booting": 60}.')
+        str,
+        typer.Option(
+            help='JSON: seconds by state, to change the defaults: {"booting": 60}. '
+            "A board file may ask for more."
+        ),
     ] = "{}",
     trial_tries: Annotated[
         int | None, typer.Option(help="How often a new boot image is started [2].", min=1, max=9)

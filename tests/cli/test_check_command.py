@@ -232,3 +232,35 @@ def test_collect_asks_for_what_was_said_and_shows_what_goes(master: Answering) -
     master.answers[path] = {"images": [], "packages": [], "freed": 0, "dry_run": False}
     assert "nothing to remove" in run(master, "package", "collect").stdout
     assert run(master, "package", "collect", "--keep", "0").exit_code == 2
+
+
+BOARD = {
+    "board": "virt",
+    "class": None,
+    "location": "",
+    "packages": ["web"],
+    "images": {},
+    "features": None,
+    "order": None,
+    "save_image": None,
+    "cards": ["3"],
+    "warnings": [],
+}
+
+
+@pytest.mark.parametrize("arguments", [("set", "virt", "--package", "web"), ("clear", "virt")])
+def test_what_is_said_of_a_board_is_followed_by_what_it_made_worse(
+    master: Answering, arguments: tuple[str, ...]
+) -> None:
+    for path in ("/v1/boards/virt", "/v1/boards/virt/clear"):
+        master.answers[path] = {**BOARD, "check": CHECK}
+    done = run(master, "board", *arguments)
+    assert (done.exit_code, done.stderr) == (0, TOLD) and "board virt" in done.stdout
+    again = run(master, "board", *arguments, "--json")
+    assert json.loads(again.stdout)["check"] == CHECK and not again.stderr
+
+
+def test_a_board_that_is_only_shown_warns_of_nothing(master: Answering) -> None:
+    master.answers["/v1/boards/virt"] = BOARD
+    done = run(master, "board", "show", "virt")
+    assert (done.exit_code, done.stderr) == (0, "") and "web (newest)" in done.stdout

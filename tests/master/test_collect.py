@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_mgr.link.messages import BootPieces
+from firmware_mgr.master.batch import BATCHES
 from firmware_mgr.master.board_wish import BoardRecord, Preferred
 from firmware_mgr.master.card_class import ClassRecord
 from firmware_mgr.master.catalogue import Put
@@ -23,6 +23,7 @@ from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import Digest, SlotId
 from firmware_mgr.model.software import SoftwareSet
 from tests.master.rack_twin import IMAGE, NEW_IMAGE, Rack
+from tests.master.test_batch import Mortal
 
 
 def package(name: str, version: int, cpu: str = "aarch64") -> PackageRecord:
@@ -141,18 +142,14 @@ async def test_more_than_one_transaction_holds_goes_whole_or_not_at_all(tmp_path
         for record in records[:-1]:
             await rack.catalogue.transact([], [Put(record.key, record.to_document())])
         await rack.add(records[-1])
-        transact, calls = rack.catalogue.transact, 0
-
-        async def full(*what: Any) -> int:
-            nonlocal calls
-            calls += 1
-            if calls == 2:
-                raise DeviceError("catalogue cannot be written", found="no space left")
-            return await transact(*what)
-
-        rack.catalogue.transact = full  # type: ignore[method-assign]
+        catalogue, full = rack.catalogue, DeviceError("catalogue cannot be written", found="no space left")
+        rack.catalogue = Mortal(catalogue, 2, full, done=False)  # type: ignore[assignment]
+        await rack.restart()
         with pytest.raises(DeviceError, match="no space left"):
             await rack.master.collect_software(1, dry_run=False)
-        assert len(rack.master.roster.packages) == 300 and len(await rack.catalogue.list(PACKAGES)) == 300
+        assert len(rack.master.roster.packages) == 300 and len(await catalogue.list(PACKAGES)) == 300
+        assert not await catalogue.list(BATCHES)
+        rack.catalogue = catalogue
+        await rack.restart()
         assert len((await rack.master.collect_software(1, dry_run=False)).packages) == 298
         assert len(rack.master.roster.packages) == 2

@@ -91,7 +91,10 @@ def undergo(stage: Stage, rig: Words, case: Case, slot: SlotId) -> Outcome:
         index_lost = not _opens(device)
     before, started = len(rig.burns(slot)), rig.now()
     rig.power(slot, PowerAction.ON)
-    card = rig.wait_in_service(slot, WAY_BACK)
+    try:
+        card = rig.wait_in_service(slot, WAY_BACK)
+    except AssertionError as e:
+        raise AssertionError(f"slot {slot}: {case}: {e}") from e
     seconds = rig.now() - started
     burns = rig.burns(slot)[before:]
     outcome = Outcome(

@@ -59,14 +59,6 @@ class Provisioned:
         """Bytes of the whole package, for all CPUs; a card fetches no more of it."""
         return self.site.package.stat().st_size
 
-    def boot_written(self, slot: SlotId) -> int:
-        """Bytes that this pristine card wrote for its boot image: pieces of zeros are there already."""
-        return int(self.operation["cards"][str(slot)]["boot_written"])
-
-    def package_written(self, slot: SlotId) -> int:
-        """Bytes that this pristine card wrote for its packages."""
-        return int(self.operation["cards"][str(slot)]["package_written"])
-
     @property
     def seconds(self) -> float:
         """How long the burn-all took."""

@@ -173,6 +173,9 @@ class Rig(Words):
     def show(self, slot: SlotId) -> str:
         return fwmgr("card", "show", str(slot), "--dir", self.master.directory)
 
+    def listed(self) -> str:
+        return fwmgr("cards", "--dir", self.master.directory)
+
     def bulk_bytes(self, slot: SlotId, first: int) -> int:
         """Bytes of blobs that went to the card from its `first` power-on on, from the captures."""
         packets = (

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -135,7 +136,10 @@ def _damage(case: tuple[int, Area]) -> tuple[int, str]:
                 rig = stage.burned()
                 slot = rig.slots[0]
                 flash = maps(stage, rig)[slot]
-                cases = [seeded_cases(flash, area, rng, 1, rng.randint(1, FLIPS))[0] for _ in range(DAMAGED)]
+                cases = [
+                    replace(seeded_cases(flash, area, rng, 1, rng.randint(1, FLIPS))[0], name=f"case {n}")
+                    for n in range(DAMAGED)
+                ]
                 if area is Area.CONTROL:
                     cases.append(both_controls(flash, rng))
                 rig.start_master()

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from firmware_mgr.app.sim_system import SimSystem
-from firmware_mgr.cli.cards import card_table
+from firmware_mgr.cli.cards import card_notes, card_table
 from firmware_mgr.link.messages import BULK_PORT
 from firmware_mgr.master.card_life import Deadlines
 from firmware_mgr.model.errors import FwmgrError, UsageError
@@ -114,6 +114,9 @@ class SimRig(Words):
         out = io.StringIO()
         Console(file=out, width=140).print(card_table(self.card(slot)))
         return out.getvalue()
+
+    def listed(self) -> str:
+        return "\n".join(card_notes(self.get("/v1/cards")))
 
     def bulk_bytes(self, slot: SlotId, first: int) -> int:
         return sum(length for number, length in self._bulk[slot] if number >= first)

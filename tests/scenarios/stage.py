@@ -15,6 +15,7 @@ from typing import Any
 
 from firmware_mgr.app.sim_system import SimSystem
 from firmware_mgr.flash.device import FileDevice, FlashDevice
+from firmware_mgr.imaging.board import load_board
 from firmware_mgr.imaging.manifest import PARTITION_FILE, BootImage
 from firmware_mgr.lab.sim.image import Behaviour
 from firmware_mgr.model.ids import SlotId
@@ -125,7 +126,9 @@ class QemuStage(Stage):
             for slot in provisioned.rig.slots
         }
         self.seconds = _seconds(provisioned.operation)
-        self.booting = _booting(provisioned.operation)
+        # The master allows a board at least what its file says.
+        needs = [load_board(board).deadlines.booting or 0 for board in provisioned.rig.plan.boards]
+        self.booting = max(_booting(provisioned.operation), *(ceil(seconds) for seconds in needs))
 
     def burned(self) -> Words:
         return self._begin(fresh=False)

@@ -69,6 +69,12 @@ def test_cards_of_all_orders_go_through_one_burn_all_and_come_back_each_in_its_w
         name: [state for state, _ in operation["cards"][str(slot)]["history"]].count("booting")
         for slot, name in zip(cards.slots, ORDERS, strict=True)
     }
+    moments = {
+        state: [at for work in operation["cards"].values() for name, at in work["history"] if name == state]
+        for state in ("stored", "validated")
+    }
+    assert len(moments["stored"]) == len(ORDERS)
+    assert max(moments["stored"]) <= min(moments["validated"]), "one ran before all had stored"
     assert starts == {"store-first": 1, "image-first": 1, "ram-saved": 0, "ram": 0}
     assert all("This card is in service" in cards.page(slot) for slot in cards.slots)
     bulk = {slot: card["provisioning"]["bulk"] for slot, card in operation["cards"].items()}

@@ -139,7 +139,8 @@ def test_card_in_a_slot_that_has_another_key_pinned_waits_for_approval(stage: St
         assert refusal["expected"] == f"key {keys[slot][:16]}"
         assert refusal["found"] == f"key {keys[other][:16]}"
         assert not rig.card(slot)["in_service"]
-        assert "refused" in rig.show(slot)
+        assert f"slot {slot}: refused" in rig.listed()
+        assert f"fwmgr card approve {slot}" in " ".join(rig.show(slot).split())
     rig.all_off()
     assert {slot: _unwritten_on(stage, slot) for slot in (one, two)} == before
 

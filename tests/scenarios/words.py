@@ -83,6 +83,10 @@ class Words(ABC):
         """What `fwmgr card show` prints."""
 
     @abstractmethod
+    def listed(self) -> str:
+        """What `fwmgr cards` prints, at least below its table."""
+
+    @abstractmethod
     def says(self, *words: str | Path) -> Said:
         """What `fwmgr` says that is asked to do something by the master."""
 

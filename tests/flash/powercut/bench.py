@@ -75,7 +75,7 @@ class Bench:
     seen: set[int] = field(default_factory=set)
     kinds: Counter[str] = field(default_factory=Counter)
     tried: int = 0
-    recovered: dict[tuple[int, bool], int] = field(default_factory=dict)
+    recovered: dict[tuple[int, bool, bool], int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     _records: OrderedDict[Cut, tuple[Record, int]] = field(default_factory=OrderedDict)
 
@@ -98,7 +98,7 @@ class Bench:
         self.seen.add(key)
         self.kinds["pair" if len(cuts) > 1 else last.kind.value] += 1
         try:
-            step = self._come_back(medium, beyond)
+            step = self._come_back(medium, beyond, len(cuts) > 1)
             if self.operation.steady and not beyond and step < floor:
                 raise Broken(f"falls back from {self._step(floor)} to {self._step(step)}")
         except (AssertionError, FwmgrError, LookupError, ValueError) as e:
@@ -111,7 +111,7 @@ class Bench:
             self._records.move_to_end(cut)
             return self._records[cut]
         medium = self.operation.record.fates(cut.number, cut.kind).pick(cut.fate, self.seed)
-        step = self._look(Powered(medium), False) if medium.calm else 0
+        step = self._look(Powered(medium)) if medium.calm else 0
         device = Powered(medium)
         self.operation.act(device)
         found = Record(medium, device.events), step
@@ -120,15 +120,15 @@ class Bench:
             self._records.popitem(last=False)
         return found
 
-    def _come_back(self, medium: Medium, beyond: bool) -> int:
+    def _come_back(self, medium: Medium, beyond: bool, pair: bool) -> int:
         """All that must hold at this medium and after it; the step at which it stands."""
-        key = medium.digest, beyond
+        key = medium.digest, beyond, pair
         if key in self.recovered:
             return self.recovered[key]
         device = Powered(medium, sites=False)
-        step = self._look(device, beyond)
+        step = self._look(device, beyond, pair)
         if not medium.calm:
-            self._look(device, beyond)  # it may say something else now, but nothing wrong
+            self._look(device, beyond, pair)  # it may say something else now, but nothing wrong
             step = len(self.operation.steps)  # which says nothing of how far it was
         if device.events:
             raise Broken("looking writes")
@@ -144,17 +144,20 @@ class Bench:
     def _arrived(self, device: Powered, when: str, beyond: bool) -> None:
         at_rest(device)
         seen = self.operation.look(device)
-        if seen != self.operation.final and not (beyond and self._allowed_beyond(seen)):
+        lost = beyond and not self.operation.ends and self._allowed_beyond(seen)
+        if seen != self.operation.final and not lost:
             raise Broken(f"{when}, it does not end where the uncut run does: {seen!r:.300}")
 
-    def _look(self, device: Powered, beyond: bool) -> int:
-        seen = self.operation.look(device)
-        try:
-            return self.operation.steps.index(seen)
-        except ValueError:
-            if beyond and self._allowed_beyond(seen):
-                return 0
-            raise Broken(f"neither old nor new: {seen!r:.300}") from None
+    def _look(self, device: Powered, beyond: bool = False, pair: bool = False) -> int:
+        operation = self.operation
+        seen = operation.look(device)
+        if seen in operation.steps:
+            return operation.steps.index(seen)
+        if pair and seen in operation.extra():
+            return 0
+        if beyond and self._allowed_beyond(seen):
+            return 0
+        raise Broken(f"neither old nor new: {seen!r:.300}")
 
     def _allowed_beyond(self, seen: Hashable) -> bool:
         return self.operation.beyond is not None and self.operation.beyond(seen)

@@ -28,6 +28,8 @@ MIB = 1 << 20
 SIZE = 10 * MIB
 BOARD, CPU = "qemu-aarch64", CpuArch.AARCH64
 PIECE = 1 << 12
+#: Starts of a trial (`Settings.trial_tries`), which two cuts use up.
+TRIES = 2
 OLD_IMAGE = random.Random(1).randbytes(9000)
 NEW_IMAGE = OLD_IMAGE[:4096] + random.Random(2).randbytes(5500)
 OLDER_IMAGE = random.Random(3).randbytes(7000)
@@ -87,7 +89,7 @@ class Cards:
         self.master.add(image)
         ref = PackageRef("sample", version, self.master.add(package), len(package))
         software = SoftwareSet(BootImageRef(BOARD, version, layout.digest, layout.length), (ref,))
-        return m.Burn(software, m.BootPieces(PIECE, layout.pieces))
+        return m.Burn(software, m.BootPieces(PIECE, layout.pieces), trial_tries=TRIES)
 
     def opened(self, device: Powered, source: m.BootSource = m.BootSource.NETBOOT) -> Any:
         words = self.house.card("loader").LoaderWords(source, "boot")

@@ -146,13 +146,18 @@ def control_operations(house: House) -> list[Operation]:
             both.holding(committed, replace(committed, left_a=1)),
             lambda r: c.restore_tries(r, a),
         ),
-        both.operation("heal copy 0", both.losing_one(both.holding(on_trial, committed), 0), both.heal),
-        both.operation("heal copy 1", both.losing_one(both.holding(committed, on_trial), 1), both.heal),
+        # With both copies lost there is nothing to heal from: that takes the next burn.
+        both.operation(
+            "heal copy 0", both.losing_one(both.holding(on_trial, committed), 0), both.heal, ends=False
+        ),
+        both.operation(
+            "heal copy 1", both.losing_one(both.holding(committed, on_trial), 1), both.heal, ends=False
+        ),
         both.operation(
             "count and restore",
             both.holding(committed, committed),
             both.count_and_restore,
             steady=False,
-            extra=lambda: [("a", "-", "2", "3", "a"), ("a", "-", "1", "3", "a"), ("a", "-", "0", "3", "b")],
+            extra=lambda: [("a", "-", "1", "3", "a")],
         ),
     ]

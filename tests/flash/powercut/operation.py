@@ -33,9 +33,11 @@ class Operation:
     act: Callable[[Powered], object]
     look: Callable[[Powered], Hashable]
     steady: bool = True
-    extra: Callable[[], list[Hashable]] = list  # seen after cuts only, and right too
+    extra: Callable[[], list[Hashable]] = list  # seen after two cuts only, and right too
     #: What may still be seen when a second cut came before unstable cells were written again.
     beyond: Callable[[Hashable], bool] | None = None
+    #: Whether it ends where the uncut run does even then.
+    ends: bool = True
     weight: float = 1.0  # its share of the states of a campaign
 
     @cached_property
@@ -54,7 +56,7 @@ class Operation:
     @cached_property
     def steps(self) -> list[Hashable]:
         """What is seen before, between and after the syncs of the uncut run."""
-        found = [*self.extra()]
+        found: list[Hashable] = []
         for medium in self.record.durable:
             seen = self.look(Powered(medium))
             if RASH in repr(seen):
