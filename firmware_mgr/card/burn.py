@@ -7,7 +7,8 @@ Knows the order of writes that no power cut can hurt:
 3. Control: the target boot partition is not to be started while it is being written.
 4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
    image read back (`burn_image`).
-5. Modules that are missing or bad, each piece verified before it is written (`burn_packages`);
+5. Modules that are missing or bad, unless substantively equal ones are there; each piece is verified before
+   it is written (`burn_packages`);
    then one transaction with the records of set, packages and boot image.
 6. Control: the target goes on trial.
 Where the image is not to be saved, 3 and 4 are left out, and control says netboot.
@@ -33,9 +34,9 @@ from firmware_mgr.card.records import (
     VALIDATED,
     BootEntry,
     boot_document,
-    package_document,
     read_records,
     set_document,
+    unneeded,
     writing_document,
     writing_name,
 )
@@ -212,20 +213,11 @@ class Burner:
             name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
             documents[name] = value
             documents[writing_name(target)] = None
-        kept = {STORED, VALIDATED, *documents}
-        records = read_records(self._store.documents())
-        wanted_packages = {ref.digest for ref in order.wanted.packages}
+        held = self._store.documents()
+        records = read_records(held)
         validated = records.sets.get(records.validated) if records.validated else None
-        if validated is not None:
-            kept.add(set_document(validated)[0])
-            wanted_packages |= {ref.digest for ref in validated.packages}
-        for digest, entry in records.packages.items():
-            if digest in wanted_packages:
-                kept.add(package_document(entry)[0])
-        for old in self._store.documents():
-            if old.startswith(("set/", "package/")) and old not in kept:
-                documents[old] = None
-        return documents
+        sets = [order.wanted] if validated is None else [order.wanted, validated]
+        return {**documents, **dict.fromkeys(unneeded(held, sets))}
 
     # 6. Control.
 

@@ -6,7 +6,7 @@ them a set are for `burn` to commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from firmware_mgr.card.areas import Areas
@@ -15,6 +15,15 @@ from firmware_mgr.card.commit import needed_blobs
 from firmware_mgr.card.inspection import content_modules
 from firmware_mgr.card.module_runs import Dealer, place, runs
 from firmware_mgr.card.records import PackageEntry, package_document, read_records
+from firmware_mgr.card.stand_ins import (
+    StandIns,
+    Tables,
+    all_stand_ins,
+    find,
+    read_stand_ins,
+    stand_in_document,
+    stand_in_name,
+)
 from firmware_mgr.flash.errors import NoSpace
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError, PeerError
@@ -23,7 +32,7 @@ from firmware_mgr.model.software import PackageRef
 from firmware_mgr.package.contents import Module, TableOfContents, select
 from firmware_mgr.package.decoding import decode_module
 from firmware_mgr.package.head import PackageHeader, parse_header, verify_contents
-from firmware_mgr.package.layout import HEADER_SIZE
+from firmware_mgr.package.layout import FORMAT_VERSION, HEADER_SIZE
 from firmware_mgr.package.trust import Trust
 
 #: What is put into the store is made durable at least this often, so that a power cut costs no more.
@@ -43,9 +52,13 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """By package the modules that flash lacks, in the order of storing, and in runs that travel together."""
+    """By package the modules that flash lacks, in the order of storing, and in runs that travel together.
+
+    `stand_ins` are for modules that it lacks too, and that need not come, by package.
+    """
 
     lacking: tuple[tuple[Package, tuple[tuple[Module, ...], ...]], ...]
+    stand_ins: Mapping[Digest, StandIns]
 
     @property
     def packages(self) -> list[Package]:
@@ -58,7 +71,8 @@ class Work:
     def documents(self) -> dict[str, bytes | None]:
         """The records of the packages."""
         entries = [PackageEntry(package.ref, Digest.of(package.head)) for package in self.packages]
-        return dict(package_document(entry) for entry in entries)
+        stay = {stand_in_name(package): stand_in_document(of) for package, of in self.stand_ins.items()}
+        return {**dict(package_document(entry) for entry in entries), **stay}
 
 
 @dataclass
@@ -111,18 +125,40 @@ class PackageBurner:
         """What of the packages flash does not hold. Reads all of the store, and forgets what is bad there."""
         store = self.store
         store.forget(store.bad_blobs())
+        stand_ins = {package.ref.digest: self._stand_ins(package) for package in packages}
         wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
         # One content may stand under several paths, and in several packages: it is fetched once.
         lacking = {
             module.sha256: (package, module)
             for package, module in reversed(wanted)
-            if not store.has(module.sha256)
+            if not store.has(module.sha256) and module.sha256 not in stand_ins[package.ref.digest]
         }
         found = []
         for package in packages:
             modules = runs(module for owner, module in lacking.values() if owner is package)
             found.append((package, tuple(tuple(run) for run in modules)))
-        return Work(tuple(found))
+        return Work(tuple(found), stand_ins)
+
+    def _stand_ins(self, package: Package) -> StandIns:
+        """For modules of the package that the store lacks; what it holds is right.
+
+        What is recorded of modules that this order does not ask for stays: another set may.
+        """
+        store, documents = self.store, self.store.documents()
+        recorded = read_stand_ins(documents, package.ref.digest)
+        asked = {module.sha256: module for module in content_modules(package.modules)}
+        others = {
+            wanted: one
+            for wanted, one in recorded.items()
+            if wanted not in asked and store.has(one.content) and store.has(one.table)
+        }
+        lacking = [module for digest, module in asked.items() if not store.has(digest)]
+        if package.toc.format != FORMAT_VERSION or not lacking:
+            return others
+        heads = [entry.head for entry in read_records(documents).packages.values()]
+        heads += [one.table for of in all_stand_ins(documents) for one in of.values()]
+        tables = Tables(store, self.trust.held())
+        return {**others, **find(lacking, list(dict.fromkeys(heads)), tables, store.has)}
 
     def make_room(self, work: Work, *commits: Mapping[str, bytes | None]) -> None:
         """Raise DeviceError unless the store can take the work and these commits after it.
@@ -137,7 +173,7 @@ class PackageBurner:
             self.store.check_room(lengths, *commits)
             return
         except NoSpace:
-            keep = self._needed_blobs(work.packages)
+            keep = self._needed_blobs(work.packages, work.stand_ins.values())
             self.store.commit({}, keep=[digest for digest in keep if self.store.has(digest)])
         try:
             self.store.check_room(lengths, *commits)
@@ -188,8 +224,9 @@ class PackageBurner:
                 self.store.put(module.sha256, module.length, content)
                 yield module
 
-    def _needed_blobs(self, packages: Sequence[Package]) -> set[Digest]:
+    def _needed_blobs(self, packages: Sequence[Package], stand_ins: Iterable[StandIns]) -> set[Digest]:
         keep = {Digest.of(package.head) for package in packages}
         keep |= {module.sha256 for package in packages for module in content_modules(package.modules)}
+        keep |= {digest for of in stand_ins for one in of.values() for digest in (one.content, one.table)}
         of_sets = needed_blobs(self.store, self.trust, self.cpu)
         return keep | (set(self.store.blobs()) if of_sets is None else of_sets)

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.inspection import content_modules
-from firmware_mgr.card.records import VALIDATED, read_records
+from firmware_mgr.card.records import VALIDATED, read_records, unneeded
+from firmware_mgr.card.stand_ins import read_stand_ins
 from firmware_mgr.flash.control import TRIES, confirm_validated, netboot_once, read_control, restore_tries
 from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
 from firmware_mgr.flash.store import Store
@@ -26,7 +27,8 @@ NOTHING_COMMITTED = ControlRecord(Target.NETBOOT, None, 0, 0, Maker.AGENT, 1)
 
 def needed_blobs(store: Store, trust: Trust, cpu: CpuArch) -> set[Digest] | None:
     """The blobs of the sets that may be run; None when a head cannot be read, so that nobody knows."""
-    records = read_records(store.documents())
+    documents = store.documents()
+    records = read_records(documents)
     needed: set[Digest] = set()
     for software in records.kept_sets.values():
         for ref in software.packages:
@@ -36,17 +38,21 @@ def needed_blobs(store: Store, trust: Trust, cpu: CpuArch) -> set[Digest] | None
             try:
                 head = store.read(entry.head)
                 toc = verify_contents(parse_header(head[:HEADER_SIZE]), head, trust.held())
-                modules = select(toc, cpu, features=software.features)
-                needed |= {entry.head, *(module.sha256 for module in content_modules(modules))}
+                modules = content_modules(select(toc, cpu, features=software.features))
             except FwmgrError:
                 return None
+            needed |= {entry.head, *(module.sha256 for module in modules)}
+            stand_ins = read_stand_ins(documents, ref.digest)
+            for stand_in in (stand_ins[m.sha256] for m in modules if m.sha256 in stand_ins):
+                needed |= {stand_in.content, stand_in.table}
     return needed
 
 
 def commit_boot(areas: Areas, set_digest: Digest, trust: Trust, cpu: CpuArch) -> None:
     """The master has validated us: this set is the one to run, and the boot partition in use is permanent.
 
-    What no set needs any more leaves the store; called before processes start, or for the set that runs.
+    What no set needs any more leaves the store, with its records; called before processes start, or for the
+    set that runs.
     """
     store = areas.store
     if store is None:
@@ -54,7 +60,9 @@ def commit_boot(areas: Areas, set_digest: Digest, trust: Trust, cpu: CpuArch) ->
     store.commit({VALIDATED: set_digest.hex.encode()})
     needed = needed_blobs(store, trust, cpu)
     if needed is not None:
-        store.commit({}, keep=[digest for digest in needed if store.has(digest)])
+        documents = store.documents()
+        gone = unneeded(documents, read_records(documents).kept_sets.values())
+        store.commit(dict.fromkeys(gone), keep=[digest for digest in needed if store.has(digest)])
     if areas.in_use is None:
         return
     window = areas.window("control")

@@ -5,11 +5,12 @@ Knows how to judge each area by its own records and signatures; what follows fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.records import EMPTY, PackageEntry, Records, read_records
+from firmware_mgr.card.stand_ins import Tables, as_stored, read_stand_ins, standing
 from firmware_mgr.flash.control import ControlState, read_control
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
@@ -38,7 +39,8 @@ class StoredPackage:
     """A stored package with its table, signed by a key we trust; `bad` modules are missing or damaged.
 
     `modules` and `processes` are those that this card gets, by the features of the first kept set that has
-    the package: the stored one before the validated one.
+    the package: the stored one before the validated one. A module for which other content stands in has the
+    hash and the length of that; `standing` has all such, by the exact hash of what is wanted.
     """
 
     entry: PackageEntry
@@ -48,15 +50,16 @@ class StoredPackage:
     processes: tuple[ProcessSpec, ...]
     features: tuple[str, ...] | None = None
     bad_blobs: frozenset[Digest] = frozenset()  # of the whole store
+    standing: Mapping[Digest, Module] = field(default_factory=dict)
 
     def of_set(self, software: SoftwareSet, store: Store, cpu: CpuArch) -> StoredPackage:
         """The same package as that set has it."""
         if software.features == self.features:
             return self
-        modules = select(self.toc, cpu, features=software.features)
+        modules = as_stored(select(self.toc, cpu, features=software.features), self.standing)
         bad = _bad(modules, self.bad_blobs, store)
         processes = processes_of(self.toc, modules, cpu)
-        return StoredPackage(self.entry, self.toc, modules, bad, processes, software.features, self.bad_blobs)
+        return replace(self, modules=modules, bad=bad, processes=processes, features=software.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
     if store is None:
         return {}
     bad_blobs = frozenset(store.bad_blobs())
+    documents, tables = store.documents(), Tables(store, trust)
     found: dict[Digest, StoredPackage] = {}
     for digest, entry in records.packages.items():
         features = _features(digest, records)
@@ -155,11 +159,14 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
             toc = verify_contents(
                 parse_header(head[:HEADER_SIZE]), head, trust, f"stored package {entry.ref.name}"
             )
-            modules = select(toc, cpu, features=features)
+            chosen = select(toc, cpu, features=features)
         except FwmgrError:
             continue
+        recorded = read_stand_ins(documents, digest)
+        stand = standing(toc, recorded, tables, lambda one: store.has(one) and one not in bad_blobs)
+        modules = as_stored(chosen, stand)
         bad, processes = _bad(modules, bad_blobs, store), processes_of(toc, modules, cpu)
-        found[digest] = StoredPackage(entry, toc, modules, bad, processes, features, bad_blobs)
+        found[digest] = StoredPackage(entry, toc, modules, bad, processes, features, bad_blobs, stand)
     return found
 
 

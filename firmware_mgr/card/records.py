@@ -6,10 +6,12 @@ A document that cannot be read counts as not there: what it spoke of is then bur
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from firmware_mgr.card.stand_ins import PREFIX as STAND_IN
+from firmware_mgr.card.stand_ins import stand_in_name
 from firmware_mgr.flash.boot_partition import BootImageLayout
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.model.errors import FwmgrError, PeerError
@@ -113,6 +115,16 @@ def set_document(software: SoftwareSet) -> tuple[str, bytes]:
 def package_document(entry: PackageEntry) -> tuple[str, bytes]:
     document = {"ref": entry.ref.document(), "head": entry.head.hex}
     return _PACKAGE + entry.ref.digest.hex, canonical_json(document)
+
+
+def unneeded(documents: Collection[str], sets: Iterable[SoftwareSet]) -> list[str]:
+    """The names of the documents that are of sets and packages, and of none of these."""
+    kept = set()
+    for software in sets:
+        kept.add(set_document(software)[0])
+        for ref in software.packages:
+            kept |= {_PACKAGE + ref.digest.hex, stand_in_name(ref.digest)}
+    return [name for name in documents if name.startswith((_SET, _PACKAGE, STAND_IN)) and name not in kept]
 
 
 def boot_name(letter: Letter) -> str:
