@@ -1,4 +1,4 @@
-"""A package that was only built again, on real cards: its table is written, and what was there runs (R-4.7)."""
+"""A package that was only built again, on real cards: its table is written; what was there runs (R-4.7)."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from tests.flash.powercut.control_operations import view_of
 from tests.flash.powercut.house import House
 from tests.flash.powercut.medium import Medium, Powered
 from tests.flash.powercut.operation import RASH, Broken, Operation
+from tests.package.elf_bytes import build_id, elf, text
 from tests.package.samples import HEAD, KEY, KEYRING, SOURCES
 
 MIB = 1 << 20
@@ -53,13 +54,19 @@ class Master:
         yield self.blobs[digest][start : start + length]
 
 
+#: By version: two builds of one library, and another one.
+_LIBRARY = {
+    "1": elf(build_id(b"1" * 20), text()),
+    "2": elf(build_id(b"1" * 20), text(b"another " * 64)),
+    "built again": elf(build_id(b"2" * 20), text()),
+}
+
+
 def _package(version: str) -> bytes:
-    """The sample; of another version also another library."""
-    sources = [
-        replace(source, data=b"another " * 64) if version == "2" and "libx.so.1.0" in source.path else source
-        for source in SOURCES
-    ]
-    head = PackageHead("sample", version, HEAD.build_date, processes=HEAD.processes)
+    """The sample with the library of that version."""
+    data = _LIBRARY.get(version, _LIBRARY["1"])
+    sources = [replace(source, data=data) if "libx.so.1.0" in source.path else source for source in SOURCES]
+    head = PackageHead("sample", version.replace(" ", "-"), HEAD.build_date, processes=HEAD.processes)
     return build_package(head, sources, [KEY])
 
 
@@ -77,6 +84,7 @@ class Cards:
             "older": self._order("0", OLDER_IMAGE),
             "old": self._order("1", OLD_IMAGE),
             "new": self._order("2", NEW_IMAGE),
+            "again": self._order("built again", OLD_IMAGE),
         }
 
     @property
@@ -87,6 +95,7 @@ class Cards:
         layout = self.house.flash("boot_partition").BootImageLayout.of(image)
         package = _package(version)
         self.master.add(image)
+        version = version.replace(" ", "-")
         ref = PackageRef("sample", version, self.master.add(package), len(package))
         software = SoftwareSet(BootImageRef(BOARD, version, layout.digest, layout.length), (ref,))
         return m.Burn(software, m.BootPieces(PIECE, layout.pieces), trial_tries=TRIES)
@@ -234,6 +243,7 @@ def card_operations(house: House) -> list[Operation]:
         operation("burn a pristine card", c.pristine, new),
         operation("update", c.validated, new),
         operation("update over a way back", c.with_way_back, new),
+        operation("update to what was built again", c.validated, c.orders["again"]),
         operation("burn what is damaged", c.damaged, c.orders["old"], look_damaged),
         operation("burn without the image", c.pristine, replace(new, save_image=False)),
         operation("update without the image", c.validated, replace(new, save_image=False)),
