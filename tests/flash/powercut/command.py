@@ -91,7 +91,7 @@ def campaign(
             began = time.monotonic()
             outcome = Outcome(unit.operation.name)
             more = 0 if unit.operation.weight < 0.5 else owed  # the slow ones do not make up for others
-            for outcome in run(unit, seed, more):
+            for outcome in run(unit, seed, more, every=states >= STATES):
                 progress.show(done + outcome.states, failures + len(outcome.failures), unit.name)
             owed += unit.quota - outcome.states
             journal.add(unit, outcome, owed, time.monotonic() - began)

@@ -94,14 +94,19 @@ def _any_cut(record: Record, number: int, rng: random.Random) -> Cut | None:
     return Cut(number, kind, rng.randrange(fates.systematic)) if fates.systematic else None
 
 
+def systematic_states(bench: Bench, sites: Set[str]) -> Iterator[Cuts]:
+    """Those that are not left to chance: what every unit begins with."""
+    yield from single_cuts(bench.operation.record, sites)
+    yield from paired_cuts(bench, sites)
+
+
 def every_state(bench: Bench, sites: Set[str] | None = None) -> Iterator[Cuts]:
     """Without end, as long as there is something seeded to try."""
     record = bench.operation.record
     sites = set(bench.operation.sites()) if sites is None else sites
     if not any(event.site in sites for event in record.events):
         return
-    yield from single_cuts(record, sites)
-    yield from paired_cuts(bench, sites)
+    yield from systematic_states(bench, sites)
     number = 0
     while True:
         rng = random.Random(f"{bench.seed} {bench.operation.name} {sorted(sites)} {number}")
