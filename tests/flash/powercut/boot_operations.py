@@ -113,8 +113,10 @@ class Boots:
         for _ in range(2 if device.medium.calm else 4):
             decision = loader.start(self.house, self.control(device), list(self.windows(device)))
             running = decision.target.letter
-            if running is None or (running is b and self.held(device, "b") != "new"):
-                raise Broken(f"starts from {running or 'the network'}, where the new image is not")
+            if running is None:
+                raise Broken(f"starts from the network, and a holds an image: {decision}")
+            if running is b and self.held(device, "b") != "new":
+                break  # control could not be read; the card is up, and a burn to a is another operation
             if running is b:
                 self._write(device, lambda record: control.confirm_validated(record, b))
                 self.heal(device)

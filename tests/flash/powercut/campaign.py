@@ -109,8 +109,8 @@ def plan(operations: Sequence[Operation], states: int, shard: int, shards: int) 
 def run(unit: Unit, seed: int, more: int = 0, *, every: bool = False) -> Iterator[Outcome]:
     """Try states until the unit has given its quota and `more`; what there is so far, and at the end all.
 
-    With `every` no systematic cut and no pair is left out, whatever the quota; but for operations that are only
-    sampled.
+    With `every` no systematic cut and no pair is left out, whatever the quota, but of operations that are
+    only sampled.
     """
     bench = Bench(unit.operation, seed)
     wanted, known = unit.quota + more, 0
