@@ -150,7 +150,8 @@ def select(
     """The modules for a card with this CPU, in order of path (§4.3, R-2.4).
 
     `features` are names of groups; None is what is wanted without being asked for. `kinds` and `functions`
-    narrow the choice. Raises PackageRefused when the package has modules by CPU but none for this one.
+    narrow the choice; links and directories go with every kind. Raises PackageRefused when the package has
+    modules by CPU but none for this one.
     """
     built_for = {module.cpu.value for module in toc.modules if module.cpu is not None}
     if built_for and cpu.value not in built_for:
@@ -167,7 +168,7 @@ def select(
         for module in toc.modules
         if module.cpu in (None, cpu)
         and (not module.groups or not set(module.groups).isdisjoint(features))
-        and (kinds is None or module.kind in kinds)
+        and (kinds is None or module.kind in kinds or module.kind in WITHOUT_CONTENT)
         and (functions is None or not module.function or module.function in functions)
     )
 

@@ -6,15 +6,17 @@ import io
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from firmware_mgr.master.blobs import BlobStore
 from firmware_mgr.master.documents import PackageRecord
 from firmware_mgr.master.package_tables import UNASKED, PackageTables, facts_of
 from firmware_mgr.model.file_selection import ModuleSelection
 from firmware_mgr.model.ids import CpuArch, Digest
-from firmware_mgr.package.contents import select
+from firmware_mgr.package.contents import ModuleKind, select
 from tests.package.format_1 import build_package_1
-from tests.package.samples import HEAD, KEY, SOURCES, read, sample
+from tests.package.samples import HEAD, KEY, SOURCES, read, sample, sample_contents
 
 FILES = {1: build_package_1(HEAD, SOURCES, [KEY]), 2: sample()}
 
@@ -68,3 +70,20 @@ async def test_a_file_is_read_once_and_forgotten_when_it_leaves(tmp_path: Path) 
     assert not (await tables.read([])).packages
     again = await tables.read([record(file)])
     assert not again.packages and "no such blob" in again.unreadable[digest]
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_what_the_master_takes_for_chosen_is_what_a_card_chooses(data: st.DataObject) -> None:
+    """The algebra (F1) and the card's own choice, by everything that a card can ask by."""
+    toc, _ = sample_contents()
+    some = st.frozensets
+    cpu = data.draw(st.sampled_from([CpuArch.AARCH64, CpuArch.X86_64]))
+    kinds = data.draw(st.none() | some(st.sampled_from(list(ModuleKind))))
+    functions = data.draw(st.none() | some(st.sampled_from(["http-server", "dns"])))
+    features = data.draw(some(st.sampled_from(["docs", "web", "of another package"])))
+    names = None if kinds is None else frozenset(kind.value for kind in kinds)
+    selection = ModuleSelection(cpu, names, functions, features)
+    of_master = {(one.path, one.cpu) for one in selection.of(facts_of(toc, Digest.of(b"")))}
+    chosen = select(toc, cpu, features=features, kinds=kinds, functions=functions)
+    assert {(one.path, one.cpu) for one in chosen} == of_master

@@ -308,7 +308,7 @@ def test_a_card_gets_what_is_wanted_and_what_it_asks_for() -> None:
         "usr/share/doc/manual",
         "usr/share/large",
     }
-    assert chosen(kinds=(ModuleKind.CONFIG,)) == {"etc/server.conf"}
+    assert chosen(kinds=(ModuleKind.CONFIG,)) == {"etc/server.conf", "srv"}
     arm = {module.path for module in select(toc, CpuArch.AARCH64, functions=("dns",))}
     assert "usr/sbin/server" not in arm and "usr/bin/helper" in arm
 
