@@ -47,6 +47,11 @@ def add_composite(file: Path, directory: Path, as_json: bool) -> None:
         console.print(f"slots with something new to run: {', '.join(answer['slots'])}")
     for name, version in sorted(answer["preferred"].items()):
         console.print(f"preferred from now on: {name} {version}")
+    if one["targets"]["packages"]:
+        named = ", ".join(one["targets"]["packages"])
+        console.print(
+            f"packages that it is meant to update: {named} (noted; every card gets what it should run)"
+        )
     tell_change(answer["check"])
     typer.echo("what each class and slot will run: fwmgr sets")
     at_once = f"fwmgr burn-all --cards composite:{one['name']}={one['version']}"

@@ -134,9 +134,8 @@ def _show_modules(console: Console, document: dict[str, Any]) -> None:
         length, stored = (sum(m[key] for m in group) for key in ("length", "stored_length"))
         sizes = f"{size(length)}, stored {size(stored)}"
         console.print(Text(f"{title}: {len(group)} modules, {sizes}", style="bold"))
-        titles = (
-            f"  {'mode':4}  {'size':>9}  {'stored':>9}  {'pieces':>6}  {'kind':14}  {'substantive':12}  path"
-        )
+        titles = f"  {'mode':4}  {'size':>9}  {'stored':>9}  {'pieces':>6}  {'kind':14}  "
+        titles += f"{'sha256':12}  {'substantive':12}  path"
         console.print(Text(titles, style="dim"))
         for module in group:
             console.print(_module_line(module), soft_wrap=True)
@@ -151,7 +150,7 @@ def _module_line(module: dict[str, Any]) -> Text:
     length, stored = ("", "") if bare else (size(module["length"]), size(module["stored_length"]))
     pieces = "" if bare else str(len(module["pieces"]))
     line = Text(f"  {module['mode']}  {length:>9}  {stored:>9}  {pieces:>6}  ")
-    line.append(f"{module['kind']:14}  {module['substantive'][:12]}  ")
+    line.append(f"{module['kind']:14}  {module['sha256'][:12]}  {module['substantive'][:12]}  ")
     line.append(module["path"], style="cyan")
     if module["link_target"]:
         line.append(f" -> {module['link_target']}")

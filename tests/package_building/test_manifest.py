@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,18 @@ from firmware_mgr.model.ids import CpuArch
 from firmware_mgr.package.contents import Dependency, ModuleKind
 from firmware_mgr.package.process import NumericUser
 from firmware_mgr.packaging.assemble import build_from_trees
-from firmware_mgr.packaging.manifest import Manifest, load_manifest, parse_manifest
+from firmware_mgr.packaging.manifest import (
+    About,
+    DebianEntry,
+    DirectoryEntry,
+    FileEntry,
+    Manifest,
+    ProcessEntry,
+    SymlinkEntry,
+    TakeEntry,
+    load_manifest,
+    parse_manifest,
+)
 
 from .elf_programs import program
 from .test_build import KEY
@@ -190,3 +202,25 @@ def test_a_package_on_its_own_must_hold_its_libraries(tmp_path: Path) -> None:
 def test_kinds_of_files_are_all_but_links_and_directories() -> None:
     for kind in set(ModuleKind) - {ModuleKind.SYMLINK, ModuleKind.DIRECTORY}:
         assert parsed(GOOD.replace('kind = "config"', f'kind = "{kind.value}"')).file[0].kind is kind
+
+
+def test_the_manifest_on_the_page_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "PACKAGES.md").read_text()
+    section = page.partition("## The manifest of a package")[2].partition("\n## ")[0]
+    block = [line[4:] for line in section.splitlines() if line.startswith("    ") or not line]
+    path = tmp_path / "manifest.toml"
+    path.write_text("\n".join(block))
+    manifest = load_manifest(path)
+    keys = re.findall(r"^\[*([a-z_.]+)", "\n".join(block), re.M)
+    shown = {part for key in keys for part in key.split(".")}
+    for section_type in (
+        About,
+        FileEntry,
+        SymlinkEntry,
+        DirectoryEntry,
+        DebianEntry,
+        TakeEntry,
+        ProcessEntry,
+    ):
+        assert section_type.model_fields.keys() <= shown, f"{section_type.__name__}: not all on the page"
+    assert manifest.process[0].module == manifest.file[0].path
