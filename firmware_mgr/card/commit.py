@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from firmware_mgr.card.areas import Areas
 from firmware_mgr.card.inspection import content_modules
-from firmware_mgr.card.records import VALIDATED, read_records, unneeded
+from firmware_mgr.card.records import VALIDATED, read_records
 from firmware_mgr.card.stand_ins import read_stand_ins
 from firmware_mgr.flash.control import TRIES, confirm_validated, netboot_once, read_control, restore_tries
 from firmware_mgr.flash.control_layout import ControlRecord, Maker, Target
@@ -51,8 +51,8 @@ def needed_blobs(store: Store, trust: Trust, cpu: CpuArch) -> set[Digest] | None
 def commit_boot(areas: Areas, set_digest: Digest, trust: Trust, cpu: CpuArch) -> None:
     """The master has validated us: this set is the one to run, and the boot partition in use is permanent.
 
-    What no set needs any more leaves the store, with its records; called before processes start, or for the
-    set that runs.
+    What no set needs any more leaves the store; called before processes start, or for the set that runs. The
+    records of the set before stay until the next burn: to that one may go back (SPEC-trust §6).
     """
     store = areas.store
     if store is None:
@@ -60,9 +60,7 @@ def commit_boot(areas: Areas, set_digest: Digest, trust: Trust, cpu: CpuArch) ->
     store.commit({VALIDATED: set_digest.hex.encode()})
     needed = needed_blobs(store, trust, cpu)
     if needed is not None:
-        documents = store.documents()
-        gone = unneeded(documents, read_records(documents).kept_sets.values())
-        store.commit(dict.fromkeys(gone), keep=[digest for digest in needed if store.has(digest)])
+        store.commit({}, keep=[digest for digest in needed if store.has(digest)])
     if areas.in_use is None:
         return
     window = areas.window("control")

@@ -15,6 +15,7 @@ from firmware_mgr.flash.control import ControlState, read_control
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link.messages import (
+    RECORD_ALONE,
     AreaState,
     BootPartitionReport,
     ControlReport,
@@ -108,7 +109,8 @@ def inspect(areas: Areas, trust: Trust, cpu: CpuArch, step: Step = lambda _: Non
         boot_b,
         areas.store_state,
         tuple(
-            _package_report(entry, packages.get(digest)) for digest, entry in sorted(records.packages.items())
+            _package_report(entry, packages.get(digest), kept=digest in records.kept_packages)
+            for digest, entry in sorted(records.packages.items())
         ),
         0 if space is None else space.total,
         0 if space is None else space.free,
@@ -152,7 +154,7 @@ def _packages(areas: Areas, records: Records, trust: Trust, cpu: CpuArch) -> dic
     bad_blobs = frozenset(store.bad_blobs())
     documents, tables = store.documents(), Tables(store, trust)
     found: dict[Digest, StoredPackage] = {}
-    for digest, entry in records.packages.items():
+    for digest, entry in records.kept_packages.items():
         features = _features(digest, records)
         try:
             head = store.read(entry.head)
@@ -185,8 +187,10 @@ def _features(package: Digest, records: Records) -> tuple[str, ...] | None:
     return None
 
 
-def _package_report(entry: PackageEntry, stored: StoredPackage | None) -> PackageReport:
+def _package_report(entry: PackageEntry, stored: StoredPackage | None, *, kept: bool) -> PackageReport:
     ref = entry.ref
+    if not kept:
+        return PackageReport(ref.name, ref.version, ref.digest, *RECORD_ALONE)
     if stored is None:
         return PackageReport(ref.name, ref.version, ref.digest, 1, 1)
     return PackageReport(

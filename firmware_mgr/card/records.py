@@ -54,6 +54,12 @@ class Records:
     validated: Digest | None
 
     @property
+    def kept_packages(self) -> dict[Digest, PackageEntry]:
+        """Those of the kept sets; of others there are records at most."""
+        kept = {ref.digest for software in self.kept_sets.values() for ref in software.packages}
+        return {digest: entry for digest, entry in self.packages.items() if digest in kept}
+
+    @property
     def kept_sets(self) -> dict[Digest, SoftwareSet]:
         """The sets that may be run: the stored one and the last validated one."""
         return {

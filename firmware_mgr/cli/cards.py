@@ -22,6 +22,7 @@ from firmware_mgr.cli.master import DEFAULT_DIRECTORY, AsJson, Directory, master
 from firmware_mgr.cli.screen import ago, plain, screen
 from firmware_mgr.cli.strangers import show_strangers, stranger_notes, strangers_table
 from firmware_mgr.cli.watch import watch_json, watch_screen
+from firmware_mgr.link.messages import RECORD_ALONE
 from firmware_mgr.model.ids import SlotId
 
 
@@ -177,6 +178,14 @@ def show(slot: Slot, directory: Directory = DEFAULT_DIRECTORY, as_json: AsJson =
     screen().print(card_table(card))
 
 
+def _stored_text(package: dict[str, Any]) -> str:
+    title = f"{package['name']} {package['version']}"
+    if (package["modules"], package["bad_modules"]) == RECORD_ALONE:
+        return f"{title}, a record alone: it was held before"
+    bad = f", {package['bad_modules']} bad" if package["bad_modules"] else ""
+    return f"{title}, {package['modules']} modules{bad}"
+
+
 def card_table(card: dict[str, Any]) -> Table:
     record = card["record"]
     flash = record["actual"] or {}
@@ -221,10 +230,7 @@ def card_table(card: dict[str, Any]) -> Table:
             room = f", {kept['free'] >> 20} of {kept['size'] >> 20} MiB free" if kept["size"] else ""
             rows.append(("state of processes", f"{kept['state']}{room} {kept['detail']}"))
         for package in flash["packages"]:
-            bad = f", {package['bad_modules']} bad" if package["bad_modules"] else ""
-            rows.append(
-                ("stored", f"{package['name']} {package['version']}, {package['modules']} modules{bad}")
-            )
+            rows.append(("stored", _stored_text(package)))
     given = card["settings"]
     if given["state"] != "none":
         rows.append(("settings", ": ".join(text for text in (given["state"], given["note"]) if text)))

@@ -73,13 +73,21 @@ class ControlReport:
 
 @dataclass(frozen=True, slots=True)
 class PackageReport:
-    """A stored package and how many of its modules for this card are whole or not."""
+    """A stored package and how many of its modules for this card are whole or not.
+
+    With the counts `RECORD_ALONE` no set of the card has it any more, and it was not looked at: the card once
+    held it, so that it may go back to it.
+    """
 
     name: str
     version: str
     digest: Digest
     modules: int
     bad_modules: int
+
+
+#: Modules and bad modules of a package of which there is a record alone. Nobody takes it for whole.
+RECORD_ALONE = (0, 1)
 
 
 @dataclass(frozen=True, slots=True)
