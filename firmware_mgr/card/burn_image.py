@@ -18,7 +18,8 @@ from firmware_mgr.flash.control import fall_back, read_control
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
-from firmware_mgr.model.errors import DeviceError
+from firmware_mgr.model.errors import DeviceError, FwmgrError
+from firmware_mgr.model.ids import Digest
 
 #: Pieces are fetched in runs of at most this many bytes.
 _RUN_BYTES = 8 * PIECE_SIZE
@@ -97,7 +98,7 @@ class ImageBurner:
             else:
                 start, _ = layout.span(run[0])
                 end = sum(layout.span(run[-1]))
-                source = whole(self.blobs, layout.digest, start, end - start)
+                source = self._fetched(target, layout.digest, start, end - start)
             base, _ = layout.span(run[0])
             self._note_writing(target, run)
             for index in run:
@@ -107,6 +108,15 @@ class ImageBurner:
                 done += length
             boot.sync(target)
             self.report("boot image", done, total)
+
+    def _fetched(self, target: Letter, image: Digest, start: int, length: int) -> bytes:
+        """A run from the master. Without it those before it are not in doubt any more: they were synced."""
+        try:
+            return whole(self.blobs, image, start, length)
+        except FwmgrError:
+            if self._rewritten:
+                self._note_writing(target, [])
+            raise
 
     def _note_writing(self, target: Letter, run: list[int]) -> None:
         """Of earlier ones that were cut, those that are still to be written stay noted."""

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from firmware_mgr.card.commit import commit_boot, restore_tries_of_running
+from firmware_mgr.card.records import pieces_in_doubt
 from firmware_mgr.flash.control import decide_boot, read_control, write_control
 from firmware_mgr.flash.control_layout import Target
 from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
@@ -127,6 +128,33 @@ def test_damage_of_the_running_image_is_mended_from_itself_and_one_piece_travels
     assert mended.boot_partition is Letter.B and mended.reboot_needed
     assert master.served[order.wanted.boot_image.digest] == MIB
     assert lacking(hello(device, FROM_B), order.wanted) == ""
+
+
+def test_a_master_that_dies_within_an_image_costs_no_piece_that_was_written() -> None:
+    """Power did not fail, so what was synced is not in doubt: three runs, the master dies before the last."""
+    master = Master()
+    old = image(1)[: 2 * MIB + 1000]
+    device = burned(master.order(raw=old), master)
+    new = image(9)[:MIB] + old[MIB : 2 * MIB] + image(9)[:1000]  # the piece in the middle need not travel
+    order = master.order("2", raw=new)
+    fetch, left = master.fetch, 1
+
+    def dying(digest: Digest, start: int, length: int) -> Iterator[bytes]:
+        nonlocal left
+        if digest == order.wanted.boot_image.digest:
+            left -= 1
+            if left < 0:
+                raise PeerError("the master is gone")
+        yield from fetch(digest, start, length)
+
+    master.fetch = dying  # type: ignore[method-assign]
+    with pytest.raises(PeerError, match="gone"):
+        burner(device, master, FROM_A).burn(order)
+    master.fetch = fetch  # type: ignore[method-assign]
+    store = opened(device).store
+    assert store is not None and pieces_in_doubt(store.documents(), Letter.B) == set()
+    again = burner(device, master, FROM_A).burn(order)
+    assert again.boot_bytes_written == 1000 and again.boot_partition is Letter.B
 
 
 def test_after_netboot_only_the_bad_piece_is_written() -> None:
