@@ -27,9 +27,13 @@ class Victim(Enum):
     CARD = "card"
 
 
-#: What one interruption may cost a card in bytes: the heads of its packages again; where its own power fails,
-#: also a run of eight pieces, fetched and not written yet, and what its store had not made durable (4 MiB).
-LOST_BYTES = {Victim.MASTER: 1 << 20, Victim.CARD: (1 << 20) + 8 * PIECE_SIZE + (4 << 20)}
+#: What one interruption may cost a card in bytes that travel again: the heads of its packages, and a run of
+#: eight pieces that was fetched and not written yet; where its own power fails, also what its store had not
+#: made durable (4 MiB). A killed master costs no byte that is written.
+LOST_BYTES = {
+    Victim.MASTER: (1 << 20) + 8 * PIECE_SIZE,
+    Victim.CARD: (1 << 20) + 8 * PIECE_SIZE + (4 << 20),
+}
 
 
 @dataclass(frozen=True, slots=True)
