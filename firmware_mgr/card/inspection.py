@@ -101,7 +101,7 @@ def inspect(areas: Areas, trust: Trust, cpu: CpuArch, step: Step = lambda _: Non
     boot_a, boot_b = (_boot_report(areas, records, letter) for letter in Letter)
     step("store")
     packages = _packages(areas, records, trust.held(), cpu)
-    space = None if store is None else store.space()
+    space, kept = None if store is None else store.space(), records.kept_packages
     report = FlashReport(
         areas.table,
         control_report(areas),
@@ -109,7 +109,7 @@ def inspect(areas: Areas, trust: Trust, cpu: CpuArch, step: Step = lambda _: Non
         boot_b,
         areas.store_state,
         tuple(
-            _package_report(entry, packages.get(digest), kept=digest in records.kept_packages)
+            _package_report(entry, packages.get(digest), kept=digest in kept)
             for digest, entry in sorted(records.packages.items())
         ),
         0 if space is None else space.total,
