@@ -37,9 +37,12 @@ from firmware_mgr.imaging.manifest import (
     write_boot_image,
 )
 from firmware_mgr.imaging.modules import select_modules
+from firmware_mgr.imaging.ready_code import ready_code
 from firmware_mgr.imaging.recipe import DEFAULT_RECIPE, SHIPPED_BOOTIMAGES, Recipe, load_recipe
 from firmware_mgr.imaging.rootfs import (
+    BYTECODE_MINOR,
     SiteInputs,
+    agent_files,
     base_tree,
     check_own_userland,
     debian_userland,
@@ -89,8 +92,12 @@ def build_boot_image(
     base = _Base.read(store.entry("base", base_digest, lambda folder: _build_base(folder, parts)))
     built = parts.built_at()
 
+    ready = None
+    if base.python_minor == BYTECODE_MINOR:
+        ready = ready_code(agent_source, _without_programs(parts.recipe, agent_source), store)
+
     def site(version: str) -> Tree:
-        inputs = SiteInputs(agent_source, trust, version, built, base.python_minor, takes_test)
+        inputs = SiteInputs(agent_source, trust, version, built, base.python_minor, takes_test, ready)
         return site_tree(board, parts.recipe, inputs)
 
     made_from = {
@@ -120,6 +127,11 @@ def build_boot_image(
 
     place_copy(store.entry("images", inputs, build), out, lambda path: (path / MANIFEST_NAME).is_file())
     return read_boot_image(out)
+
+
+def _without_programs(recipe: Recipe, source: Path) -> list[Path]:
+    """The agent's modules that can be imported without anything happening."""
+    return [path for path in agent_files(recipe, source) if path.parent.name != "app"]
 
 
 def packed(tree: Tree) -> bytes:

@@ -11,7 +11,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from firmware_mgr.imaging.tree import File, Node, Tree
@@ -19,10 +19,12 @@ from firmware_mgr.model.errors import PeerError, UsageError
 
 #: The first bytes of a bytecode file of CPython 3.11 (importlib.util.MAGIC_NUMBER: 3495).
 CARD_MAGIC = struct.pack("<H", 3495) + b"\r\n"
+#: Bytes before the code in a bytecode file (PEP 552).
+BYTECODE_HEAD = 16
 _WORKER = Path(__file__).with_name("compile_worker.py")
 #: Nothing of this desk: no site packages, no environment, no current folder; a fixed order of sets.
-_FLAGS = ("-s", "-S", "-P")
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+ISOLATED = ("-s", "-S", "-P")
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
 
 
 @functools.cache
@@ -34,7 +36,7 @@ def card_interpreter() -> tuple[str, str]:
         if candidate is None:
             continue
         done = subprocess.run(
-            [candidate, *_FLAGS, "-c", ask], env=_ENVIRONMENT, capture_output=True, text=True, check=False
+            [candidate, *ISOLATED, "-c", ask], env=ENVIRONMENT, capture_output=True, text=True, check=False
         )
         magic, _, version = done.stdout.strip().partition(" ")
         if magic == CARD_MAGIC.hex():
@@ -53,25 +55,36 @@ def compile_sources(sources: Mapping[str, bytes]) -> dict[str, bytes]:
 
     Raises UsageError when a file does not compile.
     """
-    interpreter, _ = card_interpreter()
     paths = sorted(sources)
-    given = struct.pack(">I", len(paths))
-    given += b"".join(_item(f"/{path}".encode()) + _item(sources[path]) for path in paths)
-    command = [interpreter, *_FLAGS, str(_WORKER)]
-    done = subprocess.run(command, input=given, env=_ENVIRONMENT, capture_output=True, check=False)
-    result: dict[str, bytes] = {}
+    return dict(zip(paths, _compiled([(f"/{path}", sources[path]) for path in paths]), strict=True))
+
+
+def compile_texts(texts: Sequence[str]) -> list[bytes]:
+    """The code of each text as marshal writes it, as if `exec` had been given the text."""
+    return [data[BYTECODE_HEAD:] for data in _compiled([("<string>", text.encode()) for text in texts])]
+
+
+def _compiled(sources: Sequence[tuple[str, bytes]]) -> list[bytes]:
+    """The bytecode file of each source; the name goes into it."""
+    interpreter, _ = card_interpreter()
+    given = struct.pack(">I", len(sources))
+    given += b"".join(_item(name.encode()) + _item(source) for name, source in sources)
+    command = [interpreter, *ISOLATED, str(_WORKER)]
+    done = subprocess.run(command, input=given, env=ENVIRONMENT, capture_output=True, check=False)
+    result: list[bytes] = []
     rest = memoryview(done.stdout)
-    for path in paths:
+    for name, _ in sources:
+        where = name.removeprefix("/")
         if len(rest) < 5:
             raise PeerError(
-                "compiling stopped", where=path, found=done.stderr.decode(errors="replace").strip()
+                "compiling stopped", where=where, found=done.stderr.decode(errors="replace").strip()
             )
         good, length = struct.unpack(">BI", rest[:5])
         data = bytes(rest[5 : 5 + length])
         rest = rest[5 + length :]
         if not good:
-            raise UsageError("does not compile", where=path, found=data.decode(errors="replace"))
-        result[path] = data
+            raise UsageError("does not compile", where=where, found=data.decode(errors="replace"))
+        result.append(data)
     return result
 
 

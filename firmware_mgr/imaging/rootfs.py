@@ -29,6 +29,8 @@ from firmware_mgr.model.errors import UsageError
 
 #: Where the agent and what it is told at build time lie on the card.
 AGENT_HOME = "usr/lib/fwmgr"
+#: In the agent's folder: see `ready_code`.
+READY_FILE = "ready-code"
 SETTINGS = "etc/fwmgr"
 TRUST_FILES = ("authority.pem", "keys.json")
 #: Where the site has one (SPEC-trust).
@@ -110,7 +112,8 @@ class SiteInputs:
     """What an image is made of besides its base.
 
     `source` is the folder `firmware_mgr` of a source tree, `trust` that of the site's public certificate and
-    keys, `built` seconds since 1970, `python_minor` 11 for a card with Python 3.11.
+    keys, `built` seconds since 1970, `python_minor` 11 for a card with Python 3.11, `ready` the compiled code
+    of dataclasses (`ready_code`).
     """
 
     source: Path
@@ -119,6 +122,7 @@ class SiteInputs:
     built: int
     python_minor: int
     takes_test: bool = False
+    ready: bytes | None = None
 
 
 def site_tree(board: Board, recipe: Recipe, site: SiteInputs) -> Tree:
@@ -126,20 +130,26 @@ def site_tree(board: Board, recipe: Recipe, site: SiteInputs) -> Tree:
 
     Raises UsageError when the agent or a file of the trust is missing.
     """
-    code: Tree = {}
-    for pattern in recipe.agent.sources:
-        for path in sorted(site.source.glob(pattern)):
-            place = f"{AGENT_HOME}/firmware_mgr/{path.relative_to(site.source).as_posix()}"
-            code[place] = File(path.read_bytes())
+    code: Tree = {
+        f"{AGENT_HOME}/firmware_mgr/{path.relative_to(site.source).as_posix()}": File(path.read_bytes())
+        for path in agent_files(recipe, site.source)
+    }
     if f"{AGENT_HOME}/firmware_mgr/app/agent.py" not in code:
         raise UsageError("the agent's program is missing", where=str(site.source), expected="app/agent.py")
     # Bytecode fits one version of Python; an own root file system may have another.
     tree = with_bytecode(code) if site.python_minor == BYTECODE_MINOR else code
+    if site.ready is not None:
+        tree[f"{AGENT_HOME}/{READY_FILE}"] = File(site.ready)
     tree[f"{SETTINGS}/agent.json"] = File(_settings(board, site))
     has_root = (site.trust / ROOT_FILE).exists()
     for name in (*TRUST_FILES, ROOT_FILE) if has_root else TRUST_FILES:
         tree[f"{SETTINGS}/trust/{name}"] = File(trust_file(site.trust, name))
     return tree
+
+
+def agent_files(recipe: Recipe, source: Path) -> list[Path]:
+    """What runs on the card, of the folder `firmware_mgr` of a source tree."""
+    return [path for pattern in recipe.agent.sources for path in sorted(source.glob(pattern))]
 
 
 def trust_file(trust: Path, name: str) -> bytes:

@@ -60,14 +60,25 @@ class Trial:
         return any("Kernel panic" in line for line in self.console)
 
 
+def build(
+    stage: Stage, folder: Path, slot: SlotId, breakage: Breakage | None, *, number: int = 0
+) -> BootImage:
+    name = f"2.{number}-{slot.number}-{'good' if breakage is None else breakage.name.lower()}"
+    return stage.build_image(folder, name, breakage, slot)
+
+
+def give(rig: Words, slot: SlotId, image: BootImage) -> None:
+    """Tell the master of the image, and that this slot should run it."""
+    rig.add_image(str(image.folder))
+    rig.want(slot, image.manifest.version)
+
+
 def offer(
     stage: Stage, rig: Words, folder: Path, slot: SlotId, breakage: Breakage | None, *, number: int = 0
 ) -> BootImage:
     """Build an image, tell the master of it, and that this slot should run it."""
-    name = f"2.{number}-{slot.number}-{'good' if breakage is None else breakage.name.lower()}"
-    image = stage.build_image(folder, name, breakage, slot)
-    rig.add_image(str(image.folder))
-    rig.want(slot, name)
+    image = build(stage, folder, slot, breakage, number=number)
+    give(rig, slot, image)
     return image
 
 

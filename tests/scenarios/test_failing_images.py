@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from firmware_mgr.model.ids import SlotId
 from tests.scenarios.failing_images import (
     COMMITTED_TRIES,
     TRIES,
     Trial,
     bring_back,
+    build,
+    give,
     master_options,
     offer,
     try_out,
@@ -27,18 +30,20 @@ def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(stage: Stage,
     burned = stage.burned()
     slots, breakages = burned.one_of_each, list(Breakage)
     burned.start_master(*master_options(stage))
-    for turn in range(len(breakages)):
-        mine = {slot: breakages[(turn + place) % 2] for place, slot in enumerate(slots)}
-        images = {slot: offer(stage, burned, tmp_path, slot, breakage) for slot, breakage in mine.items()}
-        for trial in burned.side_by_side(
-            lambda slot, images=images: try_out(  # type: ignore[misc]
-                stage, burned, images[slot], slot, booted=stage.undisturbed[slot].version
-            ),
-            slots,
-        ):
-            _assert_back_on_the_old_one(burned, trial, mine[trial.slot])
-        for slot in slots:
+    images = {
+        (slot, breakage): build(stage, tmp_path, slot, breakage) for slot in slots for breakage in breakages
+    }
+
+    def each_in_its_turn(slot: SlotId) -> None:
+        first = slots.index(slot) % len(breakages)
+        for breakage in (*breakages[first:], *breakages[:first]):
+            image = images[slot, breakage]
+            give(burned, slot, image)
+            booted = stage.undisturbed[slot].version
+            _assert_back_on_the_old_one(burned, try_out(stage, burned, image, slot, booted=booted), breakage)
             burned.take_out(slot)
+
+    burned.side_by_side(each_in_its_turn, slots)
 
 
 def _assert_back_on_the_old_one(rig: Words, trial: Trial, breakage: Breakage) -> None:

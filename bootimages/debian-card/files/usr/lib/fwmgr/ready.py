@@ -1,0 +1,28 @@
+"""Code of dataclasses that was compiled when the boot image was built, found by its exact text.
+
+A text that is not there is compiled as ever: a table that is missing, damaged or another Python's costs time
+and nothing else.
+"""
+
+import dataclasses
+import importlib.util
+import marshal
+
+
+def use(path: str) -> None:
+    """From now on dataclasses take their methods' code from the table at `path`."""
+    magic = importlib.util.MAGIC_NUMBER
+    try:
+        with open(path, "rb") as stream:
+            found, table = stream.read(len(magic)), marshal.load(stream)
+    except (OSError, EOFError, ValueError, TypeError):
+        return
+    if found != magic or not isinstance(table, dict):
+        return
+
+    def run(text: str, names: dict, results: dict) -> None:
+        code = table.get(text)
+        exec(text if code is None else marshal.loads(code), names, results)
+
+    # A name of the module stands before the builtin's.
+    vars(dataclasses)["exec"] = run
