@@ -2,8 +2,9 @@
 
 Knows the order of writes that no power cut can hurt:
 1. Read and verify the heads of all packages: an unsigned, foreign or wrong-CPU one ends it before any write.
-2. Partition table, store and state area, where they are missing.
-   Then the room in the store is compared with all that is to come; what no set needs makes room.
+2. Room in a store that is still to be made is compared with all that is to come. Then partition table, store
+   and state area, where they are missing. Room in a store that was there is compared; what no set needs
+   makes room.
 3. Control: the target boot partition is not to be started while it is being written.
 4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
    image read back (`burn_image`).
@@ -25,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from firmware_mgr.card.areas import Areas, earlier_table, expected_table
 from firmware_mgr.card.blobs import Blobs
 from firmware_mgr.card.burn_image import ImageBurner
-from firmware_mgr.card.burn_packages import PackageBurner, Work
+from firmware_mgr.card.burn_packages import Package, PackageBurner, Work, all_of, check_new_store
 from firmware_mgr.card.commit import NOTHING_COMMITTED, heal_control
 from firmware_mgr.card.data_keeper import MADE
 from firmware_mgr.card.firmware import ReadsControl
@@ -40,10 +41,10 @@ from firmware_mgr.card.records import (
     writing_document,
     writing_name,
 )
-from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout
+from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout, check_fits
 from firmware_mgr.flash.control import begin_trial, read_control
 from firmware_mgr.flash.control_layout import COPY_SIZE, Maker, Target
-from firmware_mgr.flash.gpt import DATA, write_table
+from firmware_mgr.flash.gpt import DATA, STORE, Partition, find, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
 from firmware_mgr.link import messages as m
@@ -99,14 +100,16 @@ class Burner:
         started = self.clock()
         layout = self._check_image(order)
         packages = [self._packages.fetch_head(ref, order.wanted.features) for ref in order.wanted.packages]
-        self._prepare_flash(order.erase, save_image=order.save_image)
+        expected = self._expected_table(order.erase, save_image=order.save_image)
+        self._check_new_areas(order, expected, packages, layout)
+        self._prepare_flash(order.erase, expected)
         target, missing = self._image.choose(layout) if order.save_image else (None, [])
         work = self._packages.plan(packages)
-        self._packages.make_room(work, *self._commits(order, work, target, layout))
+        self._packages.make_room(work, *self._commits(order, work, target, layout, self._store.documents()))
         if target is not None:
             self._image.write(target, layout, missing)
         self._packages.write(work)
-        self._store.commit(self._documents(order, work, target, layout))
+        self._store.commit(self._documents(order, work, target, layout, self._store.documents()))
         reboot = target is not None and target is not self.areas.in_use
         if target is None:
             self._leave_to_network()
@@ -137,10 +140,11 @@ class Burner:
 
     # 2. The areas.
 
-    def _prepare_flash(self, erase: bool, *, save_image: bool) -> None:
+    def _expected_table(self, erase: bool, *, save_image: bool) -> tuple[Partition, ...]:
+        """The partitions that this burn works with. Raises DeviceError for flash that it must not lay out."""
         areas = self.areas
         expected = expected_table(areas.device, areas.layout)
-        anew = erase and areas.in_use is None
+        anew = self._anew(erase)
         if not anew and areas.partitions == earlier_table(areas.device, areas.layout):
             # An earlier version's layout goes on: what is in flash is worth more than the sixth partition.
             expected = areas.partitions
@@ -170,6 +174,28 @@ class Burner:
             )
         if areas.partitions is None and areas.in_use is not None:
             raise DeviceError("partition table vanished while the card runs from flash", where="flash")
+        return expected
+
+    def _anew(self, erase: bool) -> bool:
+        """Whether what processes kept is to go; not under the feet of what runs."""
+        return erase and self.areas.in_use is None
+
+    def _check_new_areas(
+        self, order: m.Burn, expected: tuple[Partition, ...], packages: list[Package], layout: BootImageLayout
+    ) -> None:
+        """Before anything is made: that all of the set will fit in what is still to be made."""
+        areas = self.areas
+        if areas.store is not None and areas.partitions == expected:
+            return
+        target = Letter.A if order.save_image else None
+        if target is not None:
+            check_fits(find(expected, target.partition).window(areas.device), layout)
+        work = all_of(packages)
+        store = find(expected, STORE).window(areas.device)
+        check_new_store(store, work, *self._commits(order, work, target, layout, {}))
+
+    def _prepare_flash(self, erase: bool, expected: tuple[Partition, ...]) -> None:
+        areas = self.areas
         write_table(areas.device, expected)
         areas.partitions, areas.table, areas.foreign = expected, m.AreaState.GOOD, False
         areas.open_stores()
@@ -179,7 +205,7 @@ class Burner:
         if areas.state is None:
             areas.state = Store.format(areas.window("state"), store_id=os.urandom(16))
         documents = dict(self.state_documents())
-        if anew and areas.has(DATA):
+        if self._anew(erase) and areas.has(DATA):
             # Its magic goes first: a cut between the two leaves a file system that is found missing.
             areas.window(DATA).write(0, bytes(_WIPED_BYTES))
             areas.device.sync()
@@ -194,17 +220,27 @@ class Burner:
     # 5. Packages and records.
 
     def _commits(
-        self, order: m.Burn, work: Work, target: Letter | None, layout: BootImageLayout
+        self,
+        order: m.Burn,
+        work: Work,
+        target: Letter | None,
+        layout: BootImageLayout,
+        held: Mapping[str, bytes],
     ) -> list[Mapping[str, bytes | None]]:
         """What is to come in the store's documents: pieces in doubt, this burn, and its validation."""
         noted = () if target is None else (writing_document(target, range(len(layout.pieces))),)
         validated = {VALIDATED: order.wanted.digest.hex.encode()}
-        return [dict(noted), self._documents(order, work, target, layout), validated]
+        return [dict(noted), self._documents(order, work, target, layout, held), validated]
 
     def _documents(
-        self, order: m.Burn, work: Work, target: Letter | None, layout: BootImageLayout
+        self,
+        order: m.Burn,
+        work: Work,
+        target: Letter | None,
+        layout: BootImageLayout,
+        held: Mapping[str, bytes],
     ) -> dict[str, bytes | None]:
-        """The records of set, packages and boot image; what no set needs any more goes."""
+        """The records of set, packages and boot image; of those `held`, what no set needs any more goes."""
         documents = work.documents()
         name, value = set_document(order.wanted)
         documents[name] = value
@@ -213,7 +249,6 @@ class Burner:
             name, value = boot_document(target, BootEntry(order.wanted.boot_image, layout))
             documents[name] = value
             documents[writing_name(target)] = None
-        held = self._store.documents()
         records = read_records(held)
         validated = records.sets.get(records.validated) if records.validated else None
         sets = [order.wanted] if validated is None else [order.wanted, validated]

@@ -7,6 +7,7 @@ them a set are for `burn` to commit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from firmware_mgr.card.areas import Areas
@@ -24,6 +25,7 @@ from firmware_mgr.card.stand_ins import (
     stand_in_document,
     stand_in_name,
 )
+from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.errors import NoSpace
 from firmware_mgr.flash.store import Store
 from firmware_mgr.model.errors import DeviceError, PeerError
@@ -73,6 +75,54 @@ class Work:
         entries = [PackageEntry(package.ref, Digest.of(package.head)) for package in self.packages]
         stay = {stand_in_name(package): stand_in_document(of) for package, of in self.stand_ins.items()}
         return {**dict(package_document(entry) for entry in entries), **stay}
+
+
+def all_of(packages: list[Package]) -> Work:
+    """What a store that holds nothing lacks."""
+    return _work(packages, lambda _: False, {package.ref.digest: {} for package in packages})
+
+
+def check_new_store(device: FlashDevice, work: Work, *commits: Mapping[str, bytes | None]) -> None:
+    """Raise DeviceError unless a store made there anew can take the work and these commits after it."""
+    with _refused():
+        Store.check_room_when_new(device, _lengths(work, lambda _: False), *commits)
+
+
+def _work(
+    packages: list[Package], has: Callable[[Digest], bool], stand_ins: Mapping[Digest, StandIns]
+) -> Work:
+    wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
+    # One content may stand under several paths, and in several packages: it is fetched once.
+    lacking = {
+        module.sha256: (package, module)
+        for package, module in reversed(wanted)
+        if not has(module.sha256) and module.sha256 not in stand_ins[package.ref.digest]
+    }
+    found = []
+    for package in packages:
+        modules = runs(module for owner, module in lacking.values() if owner is package)
+        found.append((package, tuple(tuple(run) for run in modules)))
+    return Work(tuple(found), stand_ins)
+
+
+def _lengths(work: Work, has: Callable[[Digest], bool]) -> list[int]:
+    """Of the blobs to come, in their order."""
+    heads = [package.head for package in work.packages if not has(Digest.of(package.head))]
+    return [*(module.length for module in work.modules), *map(len, heads)]
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
+    except NoSpace as e:
+        raise DeviceError(
+            "the set does not fit in the store",
+            where="store",
+            expected=f"{e.needed} bytes free",
+            found=f"{e.what}: {e.found}",
+            hint="a smaller set, fewer modules, or a larger store in the board file",
+        ) from e
 
 
 @dataclass
@@ -125,19 +175,9 @@ class PackageBurner:
         """What of the packages flash does not hold. Reads all of the store, and forgets what is bad there."""
         store = self.store
         store.forget(store.bad_blobs())
-        stand_ins = {package.ref.digest: self._stand_ins(package) for package in packages}
-        wanted = [(package, module) for package in packages for module in content_modules(package.modules)]
-        # One content may stand under several paths, and in several packages: it is fetched once.
-        lacking = {
-            module.sha256: (package, module)
-            for package, module in reversed(wanted)
-            if not store.has(module.sha256) and module.sha256 not in stand_ins[package.ref.digest]
-        }
-        found = []
-        for package in packages:
-            modules = runs(module for owner, module in lacking.values() if owner is package)
-            found.append((package, tuple(tuple(run) for run in modules)))
-        return Work(tuple(found), stand_ins)
+        return _work(
+            packages, store.has, {package.ref.digest: self._stand_ins(package) for package in packages}
+        )
 
     def _stand_ins(self, package: Package) -> StandIns:
         """For modules of the package that the store lacks; what it holds is right.
@@ -165,26 +205,15 @@ class PackageBurner:
 
         What neither the wanted set nor one that may be run needs leaves the store, only when room is short.
         """
-        lengths = [
-            *(module.length for module in work.modules),
-            *(len(package.head) for package in work.packages if not self.store.has(Digest.of(package.head))),
-        ]
+        lengths = _lengths(work, self.store.has)
         try:
             self.store.check_room(lengths, *commits)
             return
         except NoSpace:
             keep = self._needed_blobs(work.packages, work.stand_ins.values())
             self.store.commit({}, keep=[digest for digest in keep if self.store.has(digest)])
-        try:
+        with _refused():
             self.store.check_room(lengths, *commits)
-        except NoSpace as e:
-            raise DeviceError(
-                "the set does not fit in the store",
-                where="store",
-                expected=f"{e.needed} bytes free",
-                found=f"{e.what}: {e.found}",
-                hint="a smaller set, fewer modules, or a larger store in the board file",
-            ) from e
 
     def write(self, work: Work) -> None:
         """Store what is lacking."""

@@ -76,7 +76,8 @@ def _no_progress(done: int, total: int) -> None:
     pass
 
 
-def _check_fits(window: FlashDevice, layout: BootImageLayout) -> None:
+def check_fits(window: FlashDevice, layout: BootImageLayout) -> None:
+    """Raises UsageError when the image is longer than its partition."""
     if layout.length > window.size:
         raise UsageError(
             "boot image does not fit its partition",
@@ -90,7 +91,7 @@ def missing_pieces(
     window: FlashDevice, layout: BootImageLayout, progress: Progress = _no_progress
 ) -> list[int]:
     """The pieces that flash does not hold, by reading all back; one that cannot be read is missing too."""
-    _check_fits(window, layout)
+    check_fits(window, layout)
     missing: list[int] = []
     for index, wanted in enumerate(layout.pieces):
         offset, length = layout.span(index)
@@ -106,7 +107,7 @@ def missing_pieces(
 
 def write_piece(window: FlashDevice, layout: BootImageLayout, index: int, data: bytes) -> None:
     """Write one piece; the caller syncs. Raises PeerError, before writing, when `data` is not that piece."""
-    _check_fits(window, layout)
+    check_fits(window, layout)
     offset, length = layout.span(index)
     where = f"boot image piece {index}"
     if len(data) != length:
@@ -124,7 +125,7 @@ def write_piece(window: FlashDevice, layout: BootImageLayout, index: int, data: 
 
 def verify(window: FlashDevice, layout: BootImageLayout, progress: Progress = _no_progress) -> Digest:
     """The digest of the whole image as flash holds it (sync first). Raises DeviceError when unreadable."""
-    _check_fits(window, layout)
+    check_fits(window, layout)
     digest = hashlib.sha256()
     for index in range(len(layout.pieces)):
         offset, length = layout.span(index)

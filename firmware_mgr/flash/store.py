@@ -98,6 +98,14 @@ class Store:
         del store._history[1:]
         return store
 
+    @classmethod
+    def check_room_when_new(
+        cls, device: FlashDevice, lengths: Sequence[int], *commits: Mapping[str, bytes | None]
+    ) -> None:
+        """What `check_room` would say of a store just formatted there. Writes nothing; raises NoSpace."""
+        new = cls(device, bytes(STORE_ID_SIZE), Geometry.of(device.size, device.block_size), [], 0)
+        new.check_room(lengths, *commits)
+
     @property
     def store_id(self) -> bytes:
         return self._store_id

@@ -20,7 +20,7 @@ from firmware_mgr.flash.gpt import Partition, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.link import messages as m
 from firmware_mgr.master.verdict import Ruling, judge, lacking
-from firmware_mgr.model.errors import DeviceError, PeerError
+from firmware_mgr.model.errors import DeviceError, PeerError, UsageError
 from firmware_mgr.model.ids import CpuArch, Digest, SlotId
 from firmware_mgr.package.contents import Group, ModuleKind
 from firmware_mgr.package.errors import PackageRefused
@@ -343,7 +343,30 @@ def test_a_set_that_does_not_fit_is_refused_before_the_first_module() -> None:
     with pytest.raises(DeviceError, match="does not fit in the store") as caught:
         burner(device, master).burn(master.order(package=build_package(HEAD, large, [KEY])))
     assert caught.value.expected and caught.value.found and caught.value.hint
-    assert looked(device).records.stored is None
+    assert untouched(device)
+
+
+def test_an_image_that_does_not_fit_is_refused_before_the_flash_is_laid_out() -> None:
+    master, device = Master(), flash()
+    with pytest.raises(UsageError, match="boot image does not fit its partition"):
+        burner(device, master).burn(master.order(raw=image(1, 4 * MIB)))
+    assert untouched(device)
+
+
+def test_a_store_that_is_to_be_made_where_one_was_lost_is_measured_too() -> None:
+    """The table is there, the store cannot be read: nothing of it is made anew for a set that has no room."""
+    master, device = Master(), flash()
+    burner(device, master).burn(master.order())
+    areas = opened(device)
+    window = areas.window("store")
+    window.write(0, bytes(window.size))
+    window.sync()
+    assert opened(device).store is None
+    before = device.contents()
+    large = [*SOURCES, replace(SOURCES[0], path="usr/share/large", data=random.Random(1).randbytes(5 * MIB))]
+    with pytest.raises(DeviceError, match="does not fit in the store"):
+        burner(device, master).burn(master.order(package=build_package(HEAD, large, [KEY])))
+    assert device.contents() == before
 
 
 def cuts(make: MemoryDevice, order: m.Burn, master: Master, words: object, step: int) -> int:
