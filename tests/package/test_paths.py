@@ -201,3 +201,44 @@ def test_a_name_that_only_begins_like_a_file_is_not_below_it() -> None:
 def test_a_path_stands_once() -> None:
     with pytest.raises(UsageError, match="not sorted and unique"):
         pack(HEAD, [FILE, FILE])
+
+
+def patched(table: bytes, legal: str, text: str) -> bytes:
+    """A table that no builder of ours makes: one text in it is another of the same length."""
+    assert len(legal) == len(text) and table.count(legal.encode()) == 1
+    return table.replace(legal.encode(), text.encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("x", "/etc/passwd"),
+        ("x", ".."),
+        ("x", "../etc/passwd"),
+        ("usr/lib/x", "../../.."),
+        ("usr/lib/x", "../../../etc/passwd"),
+        ("usr/lib/x", "a/../../../../etc"),
+        ("usr/lib/x", "a//b"),
+        ("usr/lib/x", "a\0b"),
+    ],
+)
+def test_a_package_with_a_target_that_leaves_the_root_is_refused(path: str, target: str) -> None:
+    legal = "t" * len(target)
+    table = encode_table(pack(HEAD, [ModuleSource(path, ModuleKind.SYMLINK, link_target=legal)])[0])
+    with pytest.raises(PackageFormatError, match=r"[Ll]ink|target") as caught:
+        decode_table(patched(table, legal, target), "sample")
+    assert caught.value.where.startswith("sample: module table") and repr(target) in str(caught.value.found)
+
+
+@pytest.mark.parametrize("leaf", [LINK, FILE])
+def test_a_package_with_something_below_a_file_or_symlink_is_refused(leaf: ModuleSource) -> None:
+    table = encode_table(pack(HEAD, [leaf, ModuleSource("opu/x", ModuleKind.DATA)])[0])
+    with pytest.raises(PackageFormatError, match="stands below one that is no directory"):
+        decode_table(patched(table, "opu/x", "opt/x"), "sample")
+
+
+@pytest.mark.parametrize("other", [LINK, FILE])
+def test_a_package_with_a_path_twice_is_refused(other: ModuleSource) -> None:
+    table = encode_table(pack(HEAD, [other, ModuleSource("opu", ModuleKind.DATA)])[0])
+    with pytest.raises(PackageFormatError, match="not sorted and unique"):
+        decode_table(patched(table, "opu", "opt"), "sample")

@@ -16,14 +16,11 @@ from firmware_mgr.card.believed_root import ROOT_DOCUMENT
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.package.root_chain import RootChain
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.key_desk import KeyDesk
 from tests.scenarios.regions import digests_of, state_of
-from tests.scenarios.software import Said
+from tests.scenarios.shelf import BUILT, IN_TIME, Shelf, accepted, refused, wish
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import IN_SERVICE, Words
 
-#: When packages were built and, where nothing else is said, signed; from then on `old` signs no more.
-BUILT, IN_TIME = "2026-01-01", "2025-12-31"
 ACCEPTED = "note"
 
 
@@ -54,39 +51,6 @@ CHANGES: tuple[tuple[str, ...], ...] = (
     ("minimum", "downgrade", "2.0"),
     ("window", "old", "--until", BUILT),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """Builds packages of one small file."""
-
-    desk: KeyDesk
-    folder: Path
-
-    def build(self, name: str, version: str, signers: Sequence[str], *options: str) -> Path:
-        source, out = self.folder / f"{name}-{version}", self.folder / f"{name}-{version}.fwp"
-        source.mkdir()
-        (source / "note.txt").write_text(f"{name} {version}\n")
-        (source / "manifest.toml").write_text(
-            f'[package]\nname = "{name}"\nversion = "{version}"\nbuild_date = {BUILT}T00:00:00Z\n'
-            f'[[file]]\npath = "usr/share/{name}/note.txt"\nsource = "note.txt"\nkind = "data"\n'
-        )
-        keys = [word for signer in signers for word in ("--key", self.desk.private(signer))]
-        self.desk.say("package", "build", source, *keys, "--out", out, *options)
-        return out
-
-
-def refused(said: Said, *words: str) -> None:
-    text = " ".join(said.error.split())
-    assert said.code != 0 and not said.out, said
-    for word in words:
-        assert word in text, f"no “{word}” in: {text}"
-
-
-def accepted(said: Said) -> str:
-    """The warnings."""
-    assert said.code == 0, said
-    return said.error
 
 
 def test_six_ways_in_which_a_key_is_no_good_or_is_replaced(stage: Stage, tmp_path: Path) -> None:
@@ -122,11 +86,6 @@ def test_six_ways_in_which_a_key_is_no_good_or_is_replaced(stage: Stage, tmp_pat
         refused_by_cards(stage, rig, page, cases)
     refused_while_heard(rig, page)
     rotated(stage, rig, page)
-
-
-def wish(rig: Words, slot: SlotId, *packages: str) -> Said:
-    """The card is to run these."""
-    return rig.says("card", "set", str(slot), *(word for one in packages for word in ("--package", one)))
 
 
 def batched_over(slots: Sequence[SlotId], cases: Sequence[Case]) -> list[dict[SlotId, Case]]:
