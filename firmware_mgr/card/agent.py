@@ -440,6 +440,8 @@ class Agent:
                 await self._data.open()
         except FwmgrError as e:
             log.error("burn failed: %s", e)
+            if order.erase and self._machine.running is None:
+                await self._data.open()  # it was closed for the erase
             self._post(cm.JobFailed(cm.Order.BURN, e.document(), *written))
             return
         finally:

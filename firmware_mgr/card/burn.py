@@ -2,9 +2,9 @@
 
 Knows the order of writes that no power cut can hurt:
 1. Read and verify the heads of all packages: an unsigned, foreign or wrong-CPU one ends it before any write.
-2. Room in a store that is still to be made is compared with all that is to come. Then partition table, store
-   and state area, where they are missing. Room in a store that was there is compared; what no set needs
-   makes room.
+2. The image's length, and room in a store that is still to be made, are compared with what is to come. Then
+   partition table and store, where they are missing. Room in a store that was there is compared; what no set
+   needs makes room. Then the state area; what processes kept goes where that was asked.
 3. Control: the target boot partition is not to be started while it is being written.
 4. Boot image pieces that differ, each run of them noted in the store before it is written; sync; the whole
    image read back (`burn_image`).
@@ -44,6 +44,7 @@ from firmware_mgr.card.records import (
 from firmware_mgr.flash.boot_partition import PIECE_SIZE, BootImageLayout, check_fits
 from firmware_mgr.flash.control import begin_trial, read_control
 from firmware_mgr.flash.control_layout import COPY_SIZE, Maker, Target
+from firmware_mgr.flash.device import FlashDevice
 from firmware_mgr.flash.gpt import DATA, STORE, Partition, find, write_table
 from firmware_mgr.flash.letter import Letter
 from firmware_mgr.flash.store import Store
@@ -96,16 +97,18 @@ class Burner:
         return self._image.written, self._packages.written
 
     def burn(self, order: m.Burn) -> Burned:
-        """Raises PeerError for what must not be burned, DeviceError for flash that cannot take it."""
+        """Raises PeerError for what must not be burned, DeviceError or UsageError for what does not fit."""
         started = self.clock()
+        anew = order.erase and self.areas.in_use is None  # not under the feet of what runs
         layout = self._check_image(order)
         packages = [self._packages.fetch_head(ref, order.wanted.features) for ref in order.wanted.packages]
-        expected = self._expected_table(order.erase, save_image=order.save_image)
-        self._check_new_areas(order, expected, packages, layout)
-        self._prepare_flash(order.erase, expected)
+        expected = self._expected_table(order.erase, anew, save_image=order.save_image)
+        self._check_places(order, expected, anew, packages, layout)
+        self._lay_out(expected, anew)
         target, missing = self._image.choose(layout) if order.save_image else (None, [])
         work = self._packages.plan(packages)
         self._packages.make_room(work, *self._commits(order, work, target, layout, self._store.documents()))
+        self._prepare_state(anew)
         if target is not None:
             self._image.write(target, layout, missing)
         self._packages.write(work)
@@ -140,11 +143,10 @@ class Burner:
 
     # 2. The areas.
 
-    def _expected_table(self, erase: bool, *, save_image: bool) -> tuple[Partition, ...]:
+    def _expected_table(self, erase: bool, anew: bool, *, save_image: bool) -> tuple[Partition, ...]:
         """The partitions that this burn works with. Raises DeviceError for flash that it must not lay out."""
         areas = self.areas
         expected = expected_table(areas.device, areas.layout)
-        anew = self._anew(erase)
         if not anew and areas.partitions == earlier_table(areas.device, areas.layout):
             # An earlier version's layout goes on: what is in flash is worth more than the sixth partition.
             expected = areas.partitions
@@ -176,36 +178,47 @@ class Burner:
             raise DeviceError("partition table vanished while the card runs from flash", where="flash")
         return expected
 
-    def _anew(self, erase: bool) -> bool:
-        """Whether what processes kept is to go; not under the feet of what runs."""
-        return erase and self.areas.in_use is None
-
-    def _check_new_areas(
-        self, order: m.Burn, expected: tuple[Partition, ...], packages: list[Package], layout: BootImageLayout
+    def _check_places(
+        self,
+        order: m.Burn,
+        expected: tuple[Partition, ...],
+        anew: bool,
+        packages: list[Package],
+        layout: BootImageLayout,
     ) -> None:
-        """Before anything is made: that all of the set will fit in what is still to be made."""
-        areas = self.areas
-        if areas.store is not None and areas.partitions == expected:
-            return
-        target = Letter.A if order.save_image else None
+        """Before anything is made or goes: that image and packages will fit into what is still to be made."""
+        device, target = self.areas.device, Letter.A if order.save_image else None  # both are of one size
         if target is not None:
-            check_fits(find(expected, target.partition).window(areas.device), layout)
-        work = all_of(packages)
-        store = find(expected, STORE).window(areas.device)
-        check_new_store(store, work, *self._commits(order, work, target, layout, {}))
+            check_fits(find(expected, target.partition).window(device), layout)
+        store = find(expected, STORE).window(device)
+        if not self._holds_store(store, anew):
+            work = all_of(packages)
+            check_new_store(store, work, *self._commits(order, work, target, layout, {}))
 
-    def _prepare_flash(self, erase: bool, expected: tuple[Partition, ...]) -> None:
+    def _holds_store(self, window: FlashDevice, anew: bool) -> bool:
+        """Whether the place has a store that goes on: not one of another size when all is laid out anew."""
+        try:
+            store = Store.open(window)
+        except DeviceError:
+            return False
+        return not anew or store.fills_its_device
+
+    def _lay_out(self, expected: tuple[Partition, ...], anew: bool) -> None:
+        """Partition table and store, where they are missing."""
         areas = self.areas
         write_table(areas.device, expected)
         areas.partitions, areas.table, areas.foreign = expected, m.AreaState.GOOD, False
         areas.open_stores()
-        if areas.store is None:
-            areas.store = Store.format(areas.window("store"), store_id=os.urandom(16))
+        if areas.store is None or (anew and not areas.store.fills_its_device):
+            areas.store = Store.format(areas.window(STORE), store_id=os.urandom(16))
             areas.store_state = m.AreaState.GOOD
+
+    def _prepare_state(self, anew: bool) -> None:
+        areas = self.areas
         if areas.state is None:
             areas.state = Store.format(areas.window("state"), store_id=os.urandom(16))
         documents = dict(self.state_documents())
-        if self._anew(erase) and areas.has(DATA):
+        if anew and areas.has(DATA):
             # Its magic goes first: a cut between the two leaves a file system that is found missing.
             areas.window(DATA).write(0, bytes(_WIPED_BYTES))
             areas.device.sync()

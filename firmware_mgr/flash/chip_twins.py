@@ -118,6 +118,11 @@ class ChipTwin:
         twin._take(self)
         return twin
 
+    @property
+    def wavers(self) -> bool:
+        """Whether some cells read differently twice."""
+        return bool(self._wavering)
+
     def flip_bit(self, offset: int, bit: int) -> None:
         """Damage a cell behind everybody's back."""
         self._cells[offset] ^= 1 << bit

@@ -102,13 +102,19 @@ class Store:
     def check_room_when_new(
         cls, device: FlashDevice, lengths: Sequence[int], *commits: Mapping[str, bytes | None]
     ) -> None:
-        """What `check_room` would say of a store just formatted there. Writes nothing; raises NoSpace."""
+        """What `check_room` would say of a store just formatted there. Writes nothing; raises NoSpace, and
+        UsageError for a place of a size that no store can have."""
         new = cls(device, bytes(STORE_ID_SIZE), Geometry.of(device.size, device.block_size), [], 0)
         new.check_room(lengths, *commits)
 
     @property
     def store_id(self) -> bytes:
         return self._store_id
+
+    @property
+    def fills_its_device(self) -> bool:
+        """Whether it was made for a device of this size."""
+        return self._geometry == Geometry.of(self._device.size, self._device.block_size)
 
     @property
     def sequence(self) -> int:

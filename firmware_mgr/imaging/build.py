@@ -37,7 +37,7 @@ from firmware_mgr.imaging.manifest import (
     write_boot_image,
 )
 from firmware_mgr.imaging.modules import select_modules
-from firmware_mgr.imaging.ready_code import ready_code
+from firmware_mgr.imaging.ready_code import importable, ready_code
 from firmware_mgr.imaging.recipe import DEFAULT_RECIPE, SHIPPED_BOOTIMAGES, Recipe, load_recipe
 from firmware_mgr.imaging.rootfs import (
     BYTECODE_MINOR,
@@ -94,7 +94,7 @@ def build_boot_image(
 
     ready = None
     if base.python_minor == BYTECODE_MINOR:
-        ready = ready_code(agent_source, _without_programs(parts.recipe, agent_source), store)
+        ready = ready_code(agent_source, importable(agent_files(parts.recipe, agent_source)), store)
 
     def site(version: str) -> Tree:
         inputs = SiteInputs(agent_source, trust, version, built, base.python_minor, takes_test, ready)
@@ -127,11 +127,6 @@ def build_boot_image(
 
     place_copy(store.entry("images", inputs, build), out, lambda path: (path / MANIFEST_NAME).is_file())
     return read_boot_image(out)
-
-
-def _without_programs(recipe: Recipe, source: Path) -> list[Path]:
-    """The agent's modules that can be imported without anything happening."""
-    return [path for path in agent_files(recipe, source) if path.parent.name != "app"]
 
 
 def packed(tree: Tree) -> bytes:

@@ -19,7 +19,7 @@ def main(lines: list[str]) -> None:
 
     def keep(text: str, names: dict[str, Any], results: dict[str, Any]) -> None:
         # Other libraries here may be of other versions than the card's.
-        if names["__name__"].partition(".")[0] == "firmware_mgr":
+        if str(names.get("__name__")).partition(".")[0] == "firmware_mgr":
             texts.add(text)
         exec(text, names, results)
 

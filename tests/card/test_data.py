@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +19,15 @@ from firmware_mgr.card.burn import Burner
 from firmware_mgr.card.data_keeper import MADE, NO_PLACE, DataKeeper
 from firmware_mgr.card.data_volume import MADE_ANEW, REPAIRED, Ext4Volume, Opened
 from firmware_mgr.card.partitions import partition_node
-from firmware_mgr.flash.device import MemoryDevice
+from firmware_mgr.flash.device import Cut, MemoryDevice, PowerCut
 from firmware_mgr.flash.gpt import DATA, find, plan, read_table
+from firmware_mgr.link import messages as m
 from firmware_mgr.link.messages import AreaState
 from firmware_mgr.model.errors import DeviceError, UsageError
 from firmware_mgr.model.ids import CpuArch
-from tests.card.burning import BOARD, LAYOUT, MIB, NETBOOTED, Master
-from tests.package.samples import KEYRING
+from firmware_mgr.packaging.build import build_package
+from tests.card.burning import BOARD, LAYOUT, MIB, NETBOOTED, Master, image
+from tests.package.samples import HEAD, KEY, KEYRING, SOURCES
 
 WITH_DATA = replace(LAYOUT, data=2 * MIB)
 SIZE = 24 * MIB
@@ -58,9 +62,12 @@ class TwinVolume:
 
 
 def burn(device: MemoryDevice, layout: object = WITH_DATA, *, erase: bool = False) -> Areas:
-    areas = open_areas(device, layout, NETBOOTED)  # type: ignore[arg-type]
     master = Master()
-    order = replace(master.order(), erase=erase)
+    return burned(device, layout, master, replace(master.order(), erase=erase))
+
+
+def burned(device: MemoryDevice, layout: object, master: Master, order: m.Burn) -> Areas:
+    areas = open_areas(device, layout, NETBOOTED)  # type: ignore[arg-type]
     documents: dict[str, bytes | None] = {"identity/key": b"key"}
     Burner(
         areas, master, KEYRING, CpuArch.AARCH64, BOARD, lambda: documents, lambda *_: None, lambda: 0.0
@@ -127,6 +134,45 @@ def test_a_burn_leaves_what_processes_keep_alone_and_erase_wipes_it() -> None:
     erased = burn(device, erase=True)
     assert device.read(place.offset, 4096) == bytes(4096)
     assert erased.state is not None and erased.state.document(MADE) is None
+
+
+def test_an_erase_that_is_refused_wipes_nothing() -> None:
+    """Image or packages do not fit: what processes kept, table and store are as they were."""
+    device = MemoryDevice(SIZE)
+    burn(device)
+    place = find(read_table(device), DATA)
+    device.write(place.offset, b"kept" * 1024)
+    device.sync()
+    before = device.contents()
+    large = [*SOURCES, replace(SOURCES[0], path="usr/share/large", data=random.Random(1).randbytes(5 * MIB))]
+    master = Master()
+    too_much = (master.order(raw=image(1, 4 * MIB)), master.order(package=build_package(HEAD, large, [KEY])))
+    for order in too_much:
+        with pytest.raises((DeviceError, UsageError), match="does not fit"):
+            burned(device, WITH_DATA, master, replace(order, erase=True))
+        assert device.contents() == before
+
+
+@pytest.mark.parametrize("cut", [None, *Cut])
+def test_erase_with_a_larger_store_makes_it_anew(cut: Cut | None) -> None:
+    """The old one, made for a smaller place, would open there and refuse the set for ever."""
+    larger = replace(LAYOUT, store=10 * MIB)
+    large = [*SOURCES, replace(SOURCES[0], path="usr/share/large", data=random.Random(1).randbytes(5 * MIB))]
+    contents = MemoryDevice(SIZE)
+    burn(contents, LAYOUT)
+    for number in range(1, 2 if cut is None else 40, 3):
+        device, master = MemoryDevice(SIZE), Master()
+        device.load(contents.contents())
+        order = replace(master.order(package=build_package(HEAD, large, [KEY])), erase=True)
+        if cut is not None:
+            device.cut_power(number, cut)
+            with suppress(PowerCut):
+                burned(device, larger, master, order)
+            device.crash(random.Random(number))
+        areas = burned(device, larger, master, order)
+        assert areas.store is not None and areas.store.fills_its_device
+        assert areas.store.space().total > 9 * MIB
+        assert areas.state is not None and areas.state.document("identity/key") == b"key"
 
 
 async def test_what_fails_is_reported_and_stops_nothing() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import marshal
 import shutil
 import subprocess
@@ -16,9 +15,10 @@ import pytest
 from firmware_mgr.imaging.build import SHIPPED_SOURCE
 from firmware_mgr.imaging.bytecode import CARD_MAGIC, compile_texts
 from firmware_mgr.imaging.cache import BuildCache
-from firmware_mgr.imaging.ready_code import ready_code
+from firmware_mgr.imaging.ready_code import importable, ready_code
 from firmware_mgr.imaging.recipe import SHIPPED_BOOTIMAGES, load_recipe
-from firmware_mgr.imaging.rootfs import agent_files
+from firmware_mgr.imaging.rootfs import READY_FILE, agent_files
+from firmware_mgr.model.errors import UsageError
 
 HOME = SHIPPED_BOOTIMAGES / "debian-card" / "files" / "usr" / "lib" / "fwmgr"
 CLASS = "from dataclasses import dataclass\n\n@dataclass\nclass Point:\n    x: int\n    y: int = 2\n"
@@ -76,8 +76,7 @@ def point(table: Path, source: Path) -> list[str]:
 
 
 def test_the_agents_dataclasses_compile_nothing_at_the_start(cache: BuildCache, tmp_path: Path) -> None:
-    files = [path for path in agent_files(load_recipe(), SHIPPED_SOURCE) if "app" not in path.parent.name]
-    table = ready_code(SHIPPED_SOURCE, files, cache)
+    table = ready_code(SHIPPED_SOURCE, importable(agent_files(load_recipe(), SHIPPED_SOURCE)), cache)
     assert table is not None and table.startswith(CARD_MAGIC)
     assert len(marshal.loads(table[len(CARD_MAGIC) :])) > 500
     place = tmp_path / "table"
@@ -139,13 +138,34 @@ def test_code_of_a_text_is_what_exec_would_run() -> None:
     assert marshal.loads(compile_texts(texts)[1]).co_filename == "<string>"
 
 
-def test_modules_that_cannot_be_imported_here_are_told_and_left(
-    source: Path, cache: BuildCache, caplog: pytest.LogCaptureFixture
+def test_modules_that_cannot_be_imported_here_end_the_build_and_nothing_of_it_is_kept(
+    source: Path, cache: BuildCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (source / "card" / "points.py").write_text("import no_such_library\n")
-    with caplog.at_level(logging.WARNING):
-        assert ready_code(source, modules(source), cache) is None
-    assert "start more slowly" in caplog.text and "no_such_library" in caplog.text
+    (source / "card" / "points.py").write_text(f"import a_library_of_the_agent\n{CLASS}")
+    with pytest.raises(UsageError, match="cannot be imported here") as caught:
+        ready_code(source, modules(source), cache)
+    assert "a_library_of_the_agent" in str(caught.value.found)
+    # It is installed now, in a place of this process's own.
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "a_library_of_the_agent.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "installed"))
+    table = ready_code(source, modules(source), cache)
+    assert table is not None and len(marshal.loads(table[len(CARD_MAGIC) :])) == 3
+
+
+def test_only_damaged_code_is_compiled_again(source: Path, cache: BuildCache, tmp_path: Path) -> None:
+    table = ready_code(source, modules(source), cache)
+    assert table is not None
+    whole = marshal.loads(table[len(CARD_MAGIC) :])
+    place = tmp_path / "table"
+    for damage in (b"", b"\xff" * 20, 7, None):
+        spoilt = {text: damage if number == 1 else code for number, (text, code) in enumerate(whole.items())}
+        place.write_bytes(CARD_MAGIC + marshal.dumps(spoilt, 2))
+        assert point(place, source) == [list(whole)[1]]
+
+
+def test_the_card_looks_for_the_table_where_the_image_has_it() -> None:
+    assert f'"{READY_FILE}"' in (HOME / "__main__.py").read_text()
 
 
 def test_another_python_makes_no_table(

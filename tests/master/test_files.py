@@ -1,4 +1,4 @@
-"""Files of the master: at every system call on the way they are absent or old, or new and whole."""
+"""Files of the master: a disk that fails at any sync or name leaves them absent or old, or new and whole."""
 
 from __future__ import annotations
 
@@ -89,8 +89,17 @@ def test_a_new_file_never_replaces(tmp_path: Path) -> None:
     assert path.read_bytes() == OLD and list(tmp_path.iterdir()) == [path]
 
 
-def test_nobody_else_reads_what_is_being_written(tmp_path: Path) -> None:
-    for write in (write_new, write_over):
-        path = tmp_path / write.__name__
-        write(path, NEW, 0o600)
-        assert path.stat().st_mode & 0o777 == 0o600 and path.read_bytes() == NEW
+@pytest.mark.parametrize("write", [write_new, write_over])
+def test_nobody_else_reads_what_is_being_written(
+    write: Callable[[Path, bytes, int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = []
+    real = os.fsync
+
+    def look(descriptor: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    write(tmp_path / "a", NEW, 0o600)
+    assert modes[0] == 0o600 and (tmp_path / "a").stat().st_mode & 0o777 == 0o600

@@ -24,16 +24,17 @@ def test_card_with_damaged_flash_comes_back_and_only_what_was_bad_is_burned_agai
 
 def _cases(flash: FlashMap, rng: random.Random) -> list[Case]:
     return [
-        # What must be seen on every board in every run, wherever the shots of this seed go; each part by
-        # itself is the campaign's.
-        Case(
-            "image and store",
-            (flash.hit(Part.IMAGE, rng), *(flash.hit(Part.MODULES, rng) for _ in range(FLIPS))),
-        ),
-        Case("control and unused", (*both_controls(flash, rng).flips, *_unused(flash, rng))),
+        # What must be seen on every board in every run, wherever the shots of this seed go. Image and store
+        # are not hit at once: of either nothing is written when the other was.
+        Case("image and unused", (flash.hit(Part.IMAGE, rng), *_unused(flash, rng))),
+        Case("store and control", (*_store(flash, rng), *both_controls(flash, rng).flips)),
         *seeded_cases(flash, rng.choice(list(Area)), rng, 1, FLIPS),
     ]
 
 
 def _unused(flash: FlashMap, rng: random.Random) -> tuple[Flip, ...]:
     return flash.hit(Part.BOOT_REST, rng), flash.hit(Part.STORE_REST, rng)
+
+
+def _store(flash: FlashMap, rng: random.Random) -> tuple[Flip, ...]:
+    return tuple(flash.hit(Part.MODULES, rng) for _ in range(FLIPS))

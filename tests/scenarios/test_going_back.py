@@ -9,7 +9,7 @@ from pathlib import Path
 
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
-from tests.scenarios.shelf import Shelf, accepted, refused, wish
+from tests.scenarios.package_desk import PackageDesk, accepted, refused, wish
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import IN_SERVICE, Words
 
@@ -22,9 +22,9 @@ def test_a_card_goes_back_to_image_and_package_of_before(stage: Stage, tmp_path:
     rig = stage.burned()
     slot = rig.slots[0]
     old = stage.undisturbed[slot].version
-    shelf = Shelf(stage.desk(), tmp_path)
+    office = PackageDesk(stage.desk(), tmp_path)
     first, second, never = (
-        shelf.build(NAME, version, ["site", "second"]) for version in ("1.0", "2.0", "0.9")
+        office.build(NAME, version, ["site", "second"]) for version in ("1.0", "2.0", "0.9")
     )
     image = stage.build_image(tmp_path / "newer", "2.0", None, slot)
     rig.start_master()
@@ -42,7 +42,7 @@ def test_a_card_goes_back_to_image_and_package_of_before(stage: Stage, tmp_path:
     assert runs(rig, slot, "2.0", "2.0") == "b"
 
     # From now on nothing below 2.0 is let in; what is held may be gone back to.
-    shelf.desk.change(2, ("minimum", NAME, "2.0"))
+    office.desk.change(2, ("minimum", NAME, "2.0"))
     refused(rig.says("package", "add", never), "older than what is let in from outside", "note 2.0 or later")
     rig.take_out(slot)
     rig.want(slot, old)

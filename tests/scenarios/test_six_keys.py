@@ -16,8 +16,8 @@ from firmware_mgr.card.believed_root import ROOT_DOCUMENT
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.package.root_chain import RootChain
 from firmware_mgr.rack.hands import PowerAction
+from tests.scenarios.package_desk import BUILT, IN_TIME, PackageDesk, accepted, refused, wish
 from tests.scenarios.regions import digests_of, state_of
-from tests.scenarios.shelf import BUILT, IN_TIME, Shelf, accepted, refused, wish
 from tests.scenarios.stage import Stage
 from tests.scenarios.words import IN_SERVICE, Words
 
@@ -55,22 +55,22 @@ CHANGES: tuple[tuple[str, ...], ...] = (
 
 def test_six_ways_in_which_a_key_is_no_good_or_is_replaced(stage: Stage, tmp_path: Path) -> None:
     rig = stage.burned()
-    shelf = Shelf(stage.desk(), tmp_path)
-    shelf.desk.say("key", "new", "new", "--dir", shelf.desk.keys)
+    office = PackageDesk(stage.desk(), tmp_path)
+    office.desk.say("key", "new", "new", "--dir", office.desk.keys)
     with ThreadPoolExecutor(2 if stage.clocks() else 1) as pool:
         first, late = (
-            list(pool.map(lambda case: shelf.build(case.name, version, case.signers), CASES))  # noqa: B023
+            list(pool.map(lambda case: office.build(case.name, version, case.signers), CASES))  # noqa: B023
             for version in ("1.0", "1.1")
         )
-    tested = shelf.build("tested", "1.0", ["tester"])
-    note = shelf.build(ACCEPTED, "3.0", ["new", "old"], "--signed-at", IN_TIME)
+    tested = office.build("tested", "1.0", ["tester"])
+    note = office.build(ACCEPTED, "3.0", ["new", "old"], "--signed-at", IN_TIME)
 
     rig.start_master()
     for package in first:
         accepted(rig.says("package", "add", package))
     refused(rig.says("package", "add", tested), *TEST_WORDS, "--accept-test")
     refused(rig.says("package", "add", note), "unknown key", "version 1")
-    shelf.desk.change(2, ("add-key", str(shelf.desk.public("new")), "--role", "release"), *CHANGES)
+    office.desk.change(2, ("add-key", str(office.desk.public("new")), "--role", "release"), *CHANGES)
     packages = rig.get("/v1/packages")
     for case, package in zip(CASES, late, strict=True):
         refused(rig.says("package", "add", package), *case.words, "expected", "found")

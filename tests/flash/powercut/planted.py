@@ -178,7 +178,7 @@ PLANTED = (
         "records are written before the modules",
         "card.burn",
         "        self._packages.write(work)\n",
-        "        self._store.commit(self._documents(order, work, target, layout))\n"
+        "        self._store.commit(self._documents(order, work, target, layout, self._store.documents()))\n"
         "        self._packages.write(work)\n",
         card_operations,
         on="card.update",

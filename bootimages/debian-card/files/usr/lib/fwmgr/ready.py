@@ -1,7 +1,7 @@
 """Code of dataclasses that was compiled when the boot image was built, found by its exact text.
 
 A text that is not there is compiled as ever: a table that is missing, damaged or another Python's costs time
-and nothing else.
+and nothing else. No `from __future__` here: what `exec` runs would inherit it.
 """
 
 import dataclasses
@@ -21,8 +21,11 @@ def use(path: str) -> None:
         return
 
     def run(text: str, names: dict, results: dict) -> None:
-        code = table.get(text)
-        exec(text if code is None else marshal.loads(code), names, results)
+        try:
+            code = marshal.loads(table[text])
+        except (KeyError, EOFError, ValueError, TypeError):
+            code = text
+        exec(code, names, results)
 
     # A name of the module stands before the builtin's.
     vars(dataclasses)["exec"] = run

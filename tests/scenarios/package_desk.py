@@ -16,7 +16,7 @@ BUILT, IN_TIME = "2026-01-01", "2025-12-31"
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class PackageDesk:
     """Builds packages of one small file."""
 
     desk: KeyDesk
