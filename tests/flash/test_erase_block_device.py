@@ -1,6 +1,7 @@
 """Chips with erase blocks: what twins refuse, what a device makes of a chip, areas that hide bad blocks."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,46 @@ def test_a_boot_image_passes_over_bad_blocks_as_a_loader_does() -> None:
         verify(SkipBad(EraseBlockDevice(chip)), BootImageLayout.of(changed))
         == BootImageLayout.of(changed).digest
     )
+
+
+def test_a_boot_image_that_was_cut_anywhere_is_written_to_its_end() -> None:
+    """Also where a block refuses besides, which moves all behind it. Pieces are noted before their writes."""
+    geometry = ChipGeometry(144 * 16 * KIB, 16 * KIB, 512)
+    base = NandTwin(geometry, factory_bad=[0, 5, 70])
+    old, new = data(1, MIB + 777), data(2, MIB + 99)
+    layout = BootImageLayout.of(new)
+    assert burn(SkipBad(EraseBlockDevice(base)), BootImageLayout.of(old), old) == 0
+    total = 2 * (MIB // (16 * KIB) + 1)
+    for number in range(1, total, 7):
+        for cut in Cut:
+            for refused in (0, number - 3, number + 5):
+                chip, rng = base.clone(), random.Random(f"{number} {cut} {refused}")
+                noted: set[int] = set()
+                chip.cut_power(number, cut)
+                if refused > 0:
+                    chip.refuse(refused)
+                with suppress(PowerCut):
+                    burn_noted(SkipBad(EraseBlockDevice(chip)), layout, new, noted)
+                    pytest.fail(f"no cut at {number}")
+                chip.crash(rng)
+                window = SkipBad(EraseBlockDevice(chip))
+                burn_noted(window, layout, new, noted)
+                for _ in range(3):
+                    assert verify(window, layout) == layout.digest, f"{number} {cut} {refused}"
+
+
+def burn_noted(window: SkipBad, layout: BootImageLayout, image: bytes, noted: set[int]) -> None:
+    """As an agent does: what it is about to write stays `noted` until all of it is synced (burn_image)."""
+    while missing := sorted({*missing_pieces(window, layout), *noted}):
+        try:
+            for index in missing:
+                noted.add(index)
+                offset, length = layout.span(index)
+                write_piece(window, layout, index, image[offset : offset + length])
+            window.sync()
+            noted.clear()
+        except BadBlock:
+            continue
 
 
 def test_control_goes_on_in_spare_blocks_until_a_half_has_none() -> None:

@@ -27,7 +27,7 @@ Twin = NorTwin | NandTwin
 Act = Callable[[Store], object]
 #: What is seen of a store: documents, blobs, and those that are damaged.
 View = tuple[dict[str, bytes], frozenset[Digest], frozenset[Digest]]
-PAIRS = int(os.environ.get("FWMGR_CUTS", "2"))
+PAIRS = int(os.environ.get("FWMGR_CUTS", "1"))
 READINGS = 2
 
 

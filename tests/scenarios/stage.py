@@ -57,6 +57,7 @@ class Stage(ABC):
     undisturbed: dict[SlotId, Undisturbed]
     #: How long the first burn-all took.
     seconds: float
+    starts_cost_nothing = False
     #: Seconds within which a card that starts from flash is surely up: so many times what the slowest took.
     booting: int
 
@@ -169,6 +170,8 @@ class QemuStage(Stage):
 
 class SimStage(Stage):
     """Every beginning is a chassis of its own; `close` ends the last one."""
+
+    starts_cost_nothing = True
 
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder

@@ -26,15 +26,16 @@ def test_only_the_table_of_a_package_that_was_built_again_is_written(
     rig, package = burned, tmp_path / "again.fwp"
     changed = rebuild(provisioned.site.package, provisioned.site.key, VERSION, package)
     assert changed >= FEWEST * len(rig.one_of_each), "next to nothing was built again"
+    slots = (rig.one_of_each[0], rig.one_of_each[-1])  # two CPUs: starts are dear
     rig.start_master()
     fwmgr("package", "add", package, "--dir", rig.master.directory)
-    before = {slot: len(rig.burns(slot)) for slot in rig.one_of_each}
-    for slot in rig.one_of_each:
+    before = {slot: len(rig.burns(slot)) for slot in slots}
+    for slot in slots:
         image = provisioned.image(slot).manifest.version
         wish = {"slot": str(slot), "image": image, "packages": [f"lighttpd={VERSION}"]}
         rig.post("/v1/card/want", wish)
         rig.power(slot, PowerAction.ON)
-    for slot in rig.one_of_each:
+    for slot in slots:
         rig.wait_in_service(slot)
         (burn,) = rig.burns(slot)[before[slot] :]
         assert burn["boot_bytes_written"] == 0
@@ -42,10 +43,10 @@ def test_only_the_table_of_a_package_that_was_built_again_is_written(
         assert 0 < burn["package_bytes_written"] < first / 20, f"slot {slot}: {burn}"
         check_serves(rig, slot)
     # What only the old set needed was collected meanwhile; and a start finds it all right again.
-    for slot in rig.one_of_each:
+    for slot in slots:
         rig.take_out(slot)
         rig.power(slot, PowerAction.ON)
-    for slot in rig.one_of_each:
+    for slot in slots:
         rig.wait_in_service(slot)
         assert len(rig.burns(slot)) == before[slot] + 1, f"slot {slot} was burned once more"
         check_serves(rig, slot)

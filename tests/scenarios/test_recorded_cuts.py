@@ -14,7 +14,7 @@ from tests.scenarios.recorded_burns import DEADLINES, of_rig, wanted_first
 from tests.scenarios.recorded_cuts import CardRecord, Outcome, undergo
 from tests.scenarios.rig import Rig
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.waits]
 
 #: For the two aarch64 cards and the x86_64 one, which cuts of the seed's row; in it each phase has its turn:
 #: partition table, loader; boot partition, commit; index of the store.
