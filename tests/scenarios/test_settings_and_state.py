@@ -149,7 +149,7 @@ def test_settings_state_logs_and_cores_of_one_card(rig: Rig, tmp_path: Path) -> 
     wait_until("the card says what happened", lambda: "anew" in state(rig)["detail"], IN_SERVICE)
     assert "host is alone-1" in probe.run(2)  # counted from nothing: it died once more before
 
-    # burn-all with --erase: it is gone, and the table is the same. Without, it stays: tests/card/test_data.py.
+    # burn-all with --erase: it is gone, the table is the same. Without, it stays (tests/card/test_data.py).
     rig.wait_burned(rig.burn_all(erase=True))
     wait_until("counted from nothing", lambda: "start 1 of probe" in probe.lines(), IN_SERVICE)
     log = fwmgr("card", "logs", str(SLOT), "agent:", "--dir", rig.master.directory)
