@@ -10,7 +10,7 @@ from pathlib import Path
 from firmware_mgr.model.ids import SlotId
 from firmware_mgr.rack.hands import PowerAction
 from tests.scenarios.package_desk import PackageDesk, accepted, refused, wish
-from tests.scenarios.stage import Stage
+from tests.scenarios.stage import SimStage
 from tests.scenarios.words import IN_SERVICE, Words
 
 NAME = "note"
@@ -18,7 +18,9 @@ NAME = "note"
 FEW = 1 << 20
 
 
-def test_a_card_goes_back_to_image_and_package_of_before(stage: Stage, tmp_path: Path) -> None:
+def test_a_card_goes_back_to_image_and_package_of_before(sim_stage: SimStage, tmp_path: Path) -> None:
+    """In process: five starts that show nothing of a board that others do not."""
+    stage = sim_stage
     rig = stage.burned()
     slot = rig.slots[0]
     old = stage.undisturbed[slot].version
