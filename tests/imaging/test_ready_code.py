@@ -158,7 +158,7 @@ def test_only_damaged_code_is_compiled_again(source: Path, cache: BuildCache, tm
     assert table is not None
     whole = marshal.loads(table[len(CARD_MAGIC) :])
     place = tmp_path / "table"
-    for damage in (b"", b"\xff" * 20, 7, None):
+    for damage in (b"", b"\xff" * 20, 7, None, marshal.dumps(None), marshal.dumps("x")):
         spoilt = {text: damage if number == 1 else code for number, (text, code) in enumerate(whole.items())}
         place.write_bytes(CARD_MAGIC + marshal.dumps(spoilt, 2))
         assert point(place, source) == [list(whole)[1]]

@@ -31,7 +31,7 @@ def test_image_that_hangs_and_image_that_panics_end_on_the_old_one(stage: Stage,
     burned = stage.burned()
     slots, breakages = burned.one_of_each, list(Breakage)
     burned.start_master(*master_options(stage))
-    # By turns, so that each board has each of them within two seeds; where starts cost nothing both at once.
+    # By turns: another seed gives each board the other one. Where starts cost nothing, both.
     cases = {}
     for place, slot in enumerate(slots):
         first = (SEED + place) % len(breakages)

@@ -7,6 +7,7 @@ and nothing else. No `from __future__` here: what `exec` runs would inherit it.
 import dataclasses
 import importlib.util
 import marshal
+from types import CodeType
 
 
 def use(path: str) -> None:
@@ -24,8 +25,8 @@ def use(path: str) -> None:
         try:
             code = marshal.loads(table[text])
         except (KeyError, EOFError, ValueError, TypeError):
-            code = text
-        exec(code, names, results)
+            code = None
+        exec(code if isinstance(code, CodeType) else text, names, results)
 
     # A name of the module stands before the builtin's.
     vars(dataclasses)["exec"] = run
